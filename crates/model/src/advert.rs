@@ -1,0 +1,45 @@
+//! What a server tells the others about itself: its whole state, never a call.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Data, Epoch, Mode, NetworkName, NodeName, ReserveName, Role};
+
+/// The state of one server, as its arbiter last built it. Travels in every datagram.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advert {
+    /// Version of the protocol it speaks (rule X6).
+    pub protocol: u32,
+    /// Digest of its configuration (rule X5).
+    pub config_digest: u64,
+    /// Its usable networks.
+    pub usable: BTreeSet<NetworkName>,
+    /// Its mode.
+    pub mode: Mode,
+    /// It leaves on purpose (shutdown): who acknowledges may count it as not active (S1).
+    pub leaving: bool,
+    /// Its MAC addresses on interfaces that carry VIPs.
+    pub macs: BTreeSet<[u8; 6]>,
+    /// Its part in each reserve.
+    pub reserves: BTreeMap<ReserveName, AdvertReserve>,
+}
+
+/// The part of one server in one reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertReserve {
+    /// Its role.
+    pub role: Role,
+    /// The highest epoch it knows.
+    pub epoch: Epoch,
+    /// The predicate that permits its takeover holds now (not counting `lead`).
+    pub eligible: bool,
+    /// Its replica.
+    pub data: Data,
+    /// It was the active one of `epoch`.
+    pub was_active: bool,
+    /// It released `epoch` to this server (rule B3).
+    pub released_to: Option<NodeName>,
+    /// It claims `epoch` + 1 in an election (section 7).
+    pub claims: bool,
+    /// It has seen this server's claim and lets it go first (section 7).
+    pub yields_to: Option<NodeName>,
+}

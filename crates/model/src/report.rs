@@ -1,0 +1,346 @@
+//! What the agents tell the arbiter: facts and outcomes, never wishes. A report carries
+//! everything its agent knows, so that it can be repeated or follow a restart.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::{Advert, Epoch, Mono, NetworkName, NodeName, ReserveName};
+
+/// The processes that attach to the arbiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Agent {
+    /// Watches carriers.
+    LinkWatcher,
+    /// Watches switches and neighbours; carries the datagrams.
+    Prober,
+    /// Holds the virtual IPs.
+    VipAgent,
+    /// Replicates directories.
+    Syncer,
+    /// Runs services.
+    Supervisor,
+}
+
+impl Agent {
+    /// All of them, in the order in which they start.
+    pub const ALL: [Self; 5] = [
+        Self::LinkWatcher,
+        Self::Prober,
+        Self::VipAgent,
+        Self::Syncer,
+        Self::Supervisor,
+    ];
+
+    /// The name of its process without the `haarb-` in front.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LinkWatcher => "link-watcher",
+            Self::Prober => "prober",
+            Self::VipAgent => "vip-agent",
+            Self::Syncer => "syncer",
+            Self::Supervisor => "supervisor",
+        }
+    }
+}
+
+/// One report of one agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// The agent lives and its loop turns; sent when nothing else was for a while.
+    Alive,
+    /// The agent found that it was frozen for longer than it may be (rule X1).
+    Stalled(crate::Span),
+    /// All watched links.
+    Links(Vec<LinkReport>),
+    /// All paths, neighbours and switches.
+    Probe(ProbeReport),
+    /// A neighbour's state arrived, checked and not older than the last.
+    Advert {
+        /// Who sent it.
+        from: NodeName,
+        /// When it arrived here.
+        at: Mono,
+        /// Its state.
+        advert: Advert,
+    },
+    /// All virtual IPs.
+    Vip(VipReport),
+    /// All replicas.
+    Sync(SyncReport),
+    /// All services.
+    Services(ServiceReport),
+}
+
+/// One interface that haarb uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkReport {
+    /// Interface name.
+    pub interface: String,
+    /// The interface exists, is up (admin) and has carrier (`IFF_LOWER_UP`).
+    pub up: bool,
+    /// Why not, where the kernel or the driver tells; empty otherwise.
+    pub reason: String,
+}
+
+/// What the prober knows, all of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProbeReport {
+    /// When it was put together.
+    pub at: Mono,
+    /// One per network.
+    pub switches: Vec<SwitchReport>,
+    /// One per other server.
+    pub neighbours: Vec<NeighbourReport>,
+    /// Datagrams dropped since start, by reason (rule X4): `wrong key`, `replay`, ...
+    pub dropped: BTreeMap<String, u64>,
+}
+
+/// Whether a switch's own address answers through our interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchAnswer {
+    /// It has no address in the configuration.
+    NotAsked,
+    /// It answers.
+    Answers,
+    /// It does not.
+    Silent,
+}
+
+/// One switch as seen by the prober.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchReport {
+    /// The network of the switch.
+    pub network: NetworkName,
+    /// Whether it answers.
+    pub answer: SwitchAnswer,
+}
+
+/// One other server as seen by the prober.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NeighbourReport {
+    /// Its name.
+    pub node: NodeName,
+    /// One per network.
+    pub paths: Vec<PathReport>,
+    /// Its freshest datagram says that it hears us on some network.
+    pub hears_me: bool,
+    /// Its freshest datagram was built by a prober whose arbiter is silent.
+    pub arbiter_silent: bool,
+    /// Last sign of life of any kind on any network; `None`: never in this run.
+    pub last_sign: Option<Mono>,
+    /// Last datagram with a live arbiter behind it.
+    pub last_heard: Option<Mono>,
+    /// About to be called silent: the confirming burst runs (dead-after minus a part).
+    pub suspect: bool,
+    /// No sign of life for `dead-after`, on any network, at least three ECHO replies missing on
+    /// every network that is up, the confirming burst unanswered. Also true where nothing was ever heard for as long.
+    pub silent: bool,
+    /// The `dead-after` in force: it stretches with measured loss.
+    pub dead_after: crate::Span,
+}
+
+/// One way to a neighbour: one network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PathReport {
+    /// The network.
+    pub network: NetworkName,
+    /// A datagram with a live arbiter behind it arrived within `not-heard-after`.
+    pub heard: bool,
+    /// A sign of life of its kernel (ECHO reply, datagram) arrived within `dead-after`.
+    pub kernel: bool,
+    /// The neighbour says that it hears us here.
+    pub hears_me: bool,
+    /// Age of the last ECHO reply.
+    pub last_echo: Option<Mono>,
+    /// Age of the last datagram.
+    pub last_datagram: Option<Mono>,
+    /// ECHO replies missing in a row.
+    pub missing: u32,
+    /// Smoothed round-trip time in microseconds; 0: not measured.
+    pub rtt_us: u32,
+    /// Share of ECHO requests without reply over the last window, 0 to 1.
+    pub loss: f32,
+}
+
+/// What the vip-agent holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VipReport {
+    /// One per reserve.
+    pub reserves: Vec<VipReserve>,
+    /// Our MAC address per interface that carries a VIP; neighbours learn them from our advert.
+    pub macs: BTreeMap<String, [u8; 6]>,
+}
+
+/// The virtual IPs of one reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VipReserve {
+    /// The reserve.
+    pub reserve: ReserveName,
+    /// The epoch under which they are held, or were last held in this run.
+    pub epoch: Epoch,
+    /// Until when they are held if nobody renews; `Mono::ZERO`: not held.
+    pub lease_until: Mono,
+    /// Each address.
+    pub vips: Vec<HeldVip>,
+    /// What the probe before a takeover found.
+    pub probe: ProbeAnswer,
+    /// When the running probe began; `None`: no probe runs.
+    pub probe_since: Option<Mono>,
+    /// Why an address could not be added or removed; empty if all is well.
+    pub error: String,
+}
+
+/// One virtual IP here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldVip {
+    /// The address.
+    pub address: IpAddr,
+    /// Its interface.
+    pub interface: String,
+    /// Whether the kernel has it now.
+    pub held: bool,
+}
+
+/// Who answers for a reserve's virtual IPs (ARP or neighbour discovery; RFC 5227, RFC 4861).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeAnswer {
+    /// No probe ran, or it has not run long enough to tell.
+    #[default]
+    Unknown,
+    /// Nobody, for at least `vip-probe`.
+    Silent,
+    /// A known server's MAC.
+    Neighbour,
+    /// A MAC that is no server's (rule X3).
+    Foreign,
+}
+
+/// What the syncer knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyncReport {
+    /// One per reserve.
+    pub reserves: Vec<SyncReserve>,
+}
+
+/// The replicas of one reserve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncReserve {
+    /// The reserve.
+    pub reserve: ReserveName,
+    /// The epoch under which it works.
+    pub epoch: Epoch,
+    /// How good our replica is.
+    pub data: crate::Data,
+    /// As source, sealed: everything up to the seal is acknowledged by every connected sink.
+    pub drained: bool,
+    /// Each directory.
+    pub directories: Vec<DirectoryReport>,
+    /// Versions in the place for conflicts.
+    pub conflicts: u64,
+}
+
+/// One replicated directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DirectoryReport {
+    /// Its path.
+    pub path: String,
+    /// What happens to it.
+    pub state: DirectoryState,
+    /// Age of the oldest change that the other side has not acknowledged, in ms (the RPO).
+    pub lag_ms: u64,
+    /// Files not yet acknowledged.
+    pub pending_files: u64,
+    /// What is wrong; empty if nothing is.
+    pub error: String,
+}
+
+/// What happens to a replicated directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DirectoryState {
+    /// Neither source nor sink.
+    Idle,
+    /// Source, nobody connected.
+    WaitingForPeer,
+    /// Source, the other side lacks something.
+    Syncing,
+    /// Source, everything acknowledged.
+    InSync,
+    /// Sink, connected.
+    Receiving,
+    /// Sink, not connected.
+    WaitingForSource,
+    /// Stopped by an error.
+    Error,
+}
+
+impl DirectoryState {
+    /// The word for it in status and scripts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::WaitingForPeer => "waiting-for-peer",
+            Self::Syncing => "syncing",
+            Self::InSync => "in-sync",
+            Self::Receiving => "receiving",
+            Self::WaitingForSource => "waiting-for-source",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What the supervisor knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceReport {
+    /// One per reserve.
+    pub reserves: Vec<ServiceRun>,
+}
+
+/// The services of one reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRun {
+    /// The reserve.
+    pub reserve: ReserveName,
+    /// The epoch of the directive it follows.
+    pub epoch: Epoch,
+    /// All of them run and passed their last check.
+    pub running: bool,
+    /// None of them runs.
+    pub stopped: bool,
+    /// One failed beyond its restarts; says which and why. Empty otherwise.
+    pub failed: String,
+    /// Why they could not start here if asked (missing binary, unit, ...); empty if they could.
+    pub not_startable: String,
+    /// Each service with its state.
+    pub services: Vec<(String, ServiceState)>,
+}
+
+/// The state of one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceState {
+    /// Does not run, and should not.
+    Stopped,
+    /// Being started.
+    Starting,
+    /// Runs, and passed its last check.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Failed; waits for its next start or is given up.
+    Failed,
+}
+
+impl ServiceState {
+    /// The word for it in status and scripts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
+}
