@@ -1,0 +1,54 @@
+//! What the arbiter tells one agent, as one value that may be repeated.
+
+use haarb_model::{Mono, ReserveDuties};
+
+use crate::convert::Invalid;
+use crate::v1;
+
+/// What an agent must hold now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directive {
+    /// Digest of the configuration under which it was made; an agent that has read another
+    /// one reads its file again before it acts.
+    pub config_digest: u64,
+    /// For the prober: the encoded advert that its datagrams carry. Empty for others.
+    pub payload: Vec<u8>,
+    /// For the prober: until when the payload counts as built by a live arbiter.
+    pub payload_until: Mono,
+    /// For vip-agent, syncer and supervisor: every reserve, in the order of the configuration.
+    pub reserves: Vec<ReserveDuties>,
+}
+
+impl From<&Directive> for v1::Directive {
+    fn from(directive: &Directive) -> Self {
+        let Directive {
+            config_digest,
+            payload,
+            payload_until,
+            reserves,
+        } = directive;
+        Self {
+            config_digest: *config_digest,
+            payload: payload.clone(),
+            payload_until: payload_until.as_micros(),
+            reserves: reserves.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Directive> for Directive {
+    type Error = Invalid;
+
+    fn try_from(wire: v1::Directive) -> Result<Self, Invalid> {
+        Ok(Self {
+            config_digest: wire.config_digest,
+            payload: wire.payload,
+            payload_until: Mono::from_micros(wire.payload_until),
+            reserves: wire
+                .reserves
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
