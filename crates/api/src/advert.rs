@@ -58,6 +58,7 @@ fn reserve_to_wire(name: &ReserveName, part: &AdvertReserve) -> v1::AdvertReserv
         released_to,
         claims,
         yields_to,
+        asks_for,
     } = part;
     v1::AdvertReserve {
         name: name.to_string(),
@@ -69,6 +70,7 @@ fn reserve_to_wire(name: &ReserveName, part: &AdvertReserve) -> v1::AdvertReserv
         released_to: text_or_empty(released_to.as_ref()),
         claims: *claims,
         yields_to: text_or_empty(yields_to.as_ref()),
+        asks_for: text_or_empty(asks_for.as_ref()),
     }
 }
 
@@ -112,6 +114,7 @@ fn reserve_from_wire(wire: &v1::AdvertReserve) -> Result<(ReserveName, AdvertRes
             released_to: parse_optional("reserves.released_to", &wire.released_to)?,
             claims: wire.claims,
             yields_to: parse_optional("reserves.yields_to", &wire.yields_to)?,
+            asks_for: parse_optional("reserves.asks_for", &wire.asks_for)?,
         },
     ))
 }

@@ -42,4 +42,7 @@ pub struct AdvertReserve {
     pub claims: bool,
     /// It has seen this server's claim and lets it go first (section 7).
     pub yields_to: Option<NodeName>,
+    /// An operator here asked for this server to have the reserve: the active one of `epoch`
+    /// hands over if it may (rule A12).
+    pub asks_for: Option<NodeName>,
 }

@@ -40,6 +40,7 @@ fn advert() -> Advert {
                 released_to: Some(node("beta")),
                 claims: true,
                 yields_to: None,
+                asks_for: Some(node("beta")),
             },
         )]),
     }
