@@ -1,0 +1,149 @@
+//! The configuration after parsing: every default filled in, every name and address checked.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use haarb_model::{NetworkName, NodeName, Prefer, ReserveName, Span, Timing, VipSpec};
+
+/// The effective configuration of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name of the cluster; part of every datagram. Spelled like the other names.
+    pub cluster: String,
+    /// The profile on which [`Config::timing`] is based.
+    pub profile: Profile,
+    /// All times, overrides applied; every inequality of the decision table holds.
+    pub timing: Timing,
+    /// UDP port of the datagrams between the servers (default 7950).
+    pub port: u16,
+    /// TCP port of the sync between the servers (default 7951).
+    pub sync_port: u16,
+    /// Networks, one per switch, in the order of the file.
+    pub networks: Vec<Network>,
+    /// Servers in the order of the file; earlier is preferred.
+    pub nodes: Vec<Node>,
+    /// Reserves in the order of the file.
+    pub reserves: Vec<Reserve>,
+    /// Stable hash of all of the above; comments and the order of keys do not change it.
+    pub digest: u64,
+}
+
+/// A named set of times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// 10 ms probes, dead after 30 ms.
+    Telecom,
+    /// 100 ms probes, dead after 400 ms.
+    #[default]
+    Lan,
+    /// 500 ms probes, dead after 2.5 s.
+    Wan,
+}
+
+/// One network: a switch and what hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub name: NetworkName,
+    /// The switch's own address, where it has one that answers ECHO requests.
+    pub switch: Option<IpAddr>,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// How it is attached; has every network of [`Config::networks`].
+    pub networks: BTreeMap<NetworkName, Attachment>,
+}
+
+/// The place of one server in one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The interface; probes and datagrams are bound to it.
+    pub interface: String,
+    /// The server's own address there. Not a virtual one.
+    pub address: IpAddr,
+}
+
+/// What moves as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Its name.
+    pub name: ReserveName,
+    /// What to do with old data.
+    pub prefer: Prefer,
+    /// Virtual IPs; at least one.
+    pub vips: Vec<VipSpec>,
+    /// Replicated directories.
+    pub directories: Vec<Directory>,
+    /// Services, started in this order and stopped in reverse.
+    pub services: Vec<Service>,
+}
+
+/// One replicated directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Absolute, normalised, not `/`; neither twice nor nested in another one.
+    pub path: PathBuf,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name, unique in the reserve.
+    pub name: String,
+    /// How it is started, stopped and checked.
+    pub kind: ServiceKind,
+    /// How long a start may take before it counts as failed (default 30 s).
+    pub start_timeout: Span,
+    /// How long a stop may take before the service is killed (default 10 s).
+    pub stop_timeout: Span,
+    /// Between two checks of a running service (default 1 s).
+    pub check_interval: Span,
+    /// How long one check may take before it counts as failed (default 5 s).
+    pub check_timeout: Span,
+    /// How many restarts within `restart_window` are tried before the service counts as
+    /// failed, which lets the reserve move (rule A10; default 3).
+    pub restarts: u32,
+    /// The window of `restarts` (default 60 s).
+    pub restart_window: Span,
+}
+
+/// How a service is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// A program that stays in the foreground; it runs as long as the program does.
+    Exec {
+        /// The program (absolute path) and its arguments.
+        argv: Vec<String>,
+    },
+    /// Three shell commands (`/bin/sh -c`); status 0 means done, or running.
+    Script {
+        /// Starts the service and returns.
+        start: String,
+        /// Stops it and returns once it is stopped.
+        stop: String,
+        /// 0: it runs.
+        status: String,
+    },
+    /// A systemd unit.
+    Systemd {
+        /// Its name with suffix, `kamailio.service`.
+        unit: String,
+    },
+    /// A SysV init script; parsed, not run yet.
+    Init {
+        /// Its absolute path.
+        path: PathBuf,
+    },
+    /// An OCF resource agent; parsed, not run yet.
+    Ocf {
+        /// `provider:type`.
+        agent: String,
+        /// Its parameters, passed as `OCF_RESKEY_*`.
+        parameters: BTreeMap<String, String>,
+    },
+}
