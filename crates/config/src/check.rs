@@ -17,6 +17,8 @@ use crate::timing::{Slot, inequalities, slot};
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
     pub(crate) timing: BTreeMap<&'static str, Pos>,
+    /// Then no time can be judged.
+    pub(crate) profile_unknown: bool,
     pub(crate) switches: BTreeMap<NetworkName, Pos>,
     pub(crate) nodes: BTreeMap<NodeName, Pos>,
     pub(crate) addresses: BTreeMap<(NodeName, NetworkName), Pos>,
@@ -31,7 +33,9 @@ pub(crate) fn check(config: &Config, at: &Positions, p: &mut Problems) {
     families(config, at, p);
     vips(config, at, p);
     directories(config, at, p);
-    times(config, at, p);
+    if !at.profile_unknown {
+        times(config, at, p);
+    }
     if config.port == config.sync_port {
         p.add(
             Pos { line: 1, column: 1 },

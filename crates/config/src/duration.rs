@@ -52,7 +52,11 @@ pub(crate) fn exact(span: Span) -> String {
     match span.as_micros() {
         us if us % 1_000_000 == 0 => format!("{}s", us / 1_000_000),
         us if us % 1_000 == 0 => format!("{}ms", us / 1_000),
-        us => format!("{us}us"),
+        us if us < 1_000 => format!("{us}us"),
+        us => {
+            let fraction = format!("{:03}", us % 1_000);
+            format!("{}.{}ms", us / 1_000, fraction.trim_end_matches('0'))
+        }
     }
 }
 
@@ -67,6 +71,8 @@ mod tests {
             ("2.5s", 2_500_000),
             ("1m", 60_000_000),
             ("0.5ms", 500),
+            ("37.5ms", 37_500),
+            ("1.001ms", 1_001),
             ("750us", 750),
             ("1h", 3_600_000_000),
             ("0s", 0),

@@ -99,6 +99,7 @@ fn timing(
                 .find(|p| p.as_str() == t)
                 .ok_or_else(|| format!("is unknown, the nearest is {:?}", nearest(t, &names)))
         });
+        at.profile_unknown = read.is_none();
         profile = read.unwrap_or_default();
         timing = profile.timing();
     }
