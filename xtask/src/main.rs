@@ -1,3 +1,73 @@
-//! (being written)
+//! `cargo xtask …`: everything that is done with this repository, in Rust.
+//!
+//! It builds what is needed and hands over to the program that does the work, so that a
+//! laptop and a build server run the same. It never changes the machine outside `target/`.
 
-fn main() {}
+mod cargo;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows haarb.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version, about, long_about = None)]
+struct CommandLine {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Builds haarb and shows it failing over: two servers, two switches, a client
+    ///
+    /// Everything lives in network namespaces that vanish with the program; root is not
+    /// needed where user namespaces are allowed.
+    Demo {
+        /// Options of the demo: --json, --profile telecom|lan
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Runs every test: format, lints, unit, scenario, simulation, lab; ends with the totals
+    Test {
+        /// Leave out the tests that need network namespaces (they count as skipped)
+        #[arg(long)]
+        no_lab: bool,
+    },
+    /// The laboratory by hand: `up`, `drill NAME…`, `check`
+    Lab {
+        /// What to do there; `cargo xtask lab --help` asks the laboratory itself
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Simulates clusters from seeds: --seeds N, --seed S
+    Sim {
+        /// Options of the simulation
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Writes the generated pages (docs/rules.md) and expectations anew
+    Gen {
+        /// Only compare, and fail where one is out of date
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().task {
+        Task::Demo { options } => cargo::run_built("haarb-lab", "demo", &options),
+        Task::Lab { options } => cargo::run_built("haarb-lab", "", &options),
+        Task::Sim { options } => cargo::run_built("haarb-sim", "", &options),
+        Task::Test { no_lab } => test::run(no_lab),
+        Task::Gen { check } => cargo::generate(check),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
