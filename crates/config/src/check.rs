@@ -22,8 +22,11 @@ pub(crate) struct Positions {
     pub(crate) switches: BTreeMap<NetworkName, Pos>,
     pub(crate) nodes: BTreeMap<NodeName, Pos>,
     pub(crate) addresses: BTreeMap<(NodeName, NetworkName), Pos>,
+    pub(crate) interfaces: BTreeMap<(NodeName, NetworkName), Pos>,
     /// In the order of the reserves and their VIPs.
     pub(crate) vips: Vec<Pos>,
+    /// The same for their interfaces.
+    pub(crate) vip_interfaces: Vec<Pos>,
     /// In the order of the reserves and their directories.
     pub(crate) directories: Vec<Pos>,
 }

@@ -12,6 +12,7 @@ mod check;
 mod duration;
 mod fields;
 mod load;
+mod machine;
 mod problem;
 mod query;
 mod read;
@@ -20,6 +21,7 @@ mod timing;
 mod tree;
 mod types;
 
+pub use machine::{Interfaces, Misfits};
 pub use problem::{Errors, Problem};
 pub use timing::{Inequality, Margins};
 pub use types::{

@@ -59,3 +59,15 @@ pub(crate) struct Found {
     pub(crate) what: String,
     pub(crate) todo: String,
 }
+
+impl Found {
+    pub(crate) fn in_file(self, file: &str) -> Problem {
+        Problem {
+            file: file.into(),
+            line: self.pos.line,
+            column: self.pos.column,
+            what: self.what,
+            todo: self.todo,
+        }
+    }
+}

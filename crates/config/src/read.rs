@@ -27,18 +27,18 @@ const TOP: [&str; 7] = [
 ];
 
 /// Reads a whole text.
-pub(crate) fn read(text: &str) -> Result<Config, Vec<Found>> {
+pub(crate) fn read(text: &str) -> Result<(Config, Positions), Vec<Found>> {
     let tree = tree::parse(text).map_err(|f| vec![f])?;
     let mut p = Problems::default();
     let config = config(&tree, &mut p);
     p.0.sort_by_key(|f| f.pos);
     match config {
-        Some(config) if p.0.is_empty() => Ok(config),
+        Some(read) if p.0.is_empty() => Ok(read),
         _ => Err(p.0),
     }
 }
 
-fn config(tree: &Tree, p: &mut Problems) -> Option<Config> {
+fn config(tree: &Tree, p: &mut Problems) -> Option<(Config, Positions)> {
     let top = Fields::new(tree, "the configuration", &TOP, p)?;
     let mut at = Positions::default();
     let cluster = top
@@ -60,7 +60,7 @@ fn config(tree: &Tree, p: &mut Problems) -> Option<Config> {
     };
     check::check(&config, &at, p);
     config.digest = config.compute_digest();
-    Some(config)
+    Some((config, at))
 }
 
 fn port(top: &Fields<'_>, key: &str, default: u16, p: &mut Problems) -> u16 {
@@ -256,9 +256,9 @@ fn attachments(
             );
         }
         if let Some(name) = name {
-            at.addresses
-                .entry((name.clone(), network.name.clone()))
-                .or_insert(address_pos);
+            let key = (name.clone(), network.name.clone());
+            at.interfaces.entry(key.clone()).or_insert(pos);
+            at.addresses.entry(key).or_insert(address_pos);
         }
         attached
             .entry(network.name.clone())

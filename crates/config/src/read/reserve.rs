@@ -94,9 +94,12 @@ fn vips(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Vec<VipSp
         });
         let interface = f
             .need("interface", "eth0", p)
-            .and_then(|t| fields::interface(t, "interface", p));
-        if let (Some(((address, prefix), pos)), Some(interface)) = (address, interface) {
+            .and_then(|t| Some((fields::interface(t, "interface", p)?, t.pos)));
+        if let (Some(((address, prefix), pos)), Some((interface, interface_pos))) =
+            (address, interface)
+        {
             at.vips.push(pos);
+            at.vip_interfaces.push(interface_pos);
             vips.push(VipSpec {
                 address,
                 prefix,
