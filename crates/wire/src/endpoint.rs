@@ -82,7 +82,7 @@ impl Endpoint {
     /// # Errors
     /// The kernel has no random numbers.
     pub fn random_session() -> std::io::Result<u64> {
-        getrandom::u64().map_err(std::io::Error::from)
+        getrandom::u64().map_err(|e| std::io::Error::other(e.to_string()))
     }
 
     /// The seal of a cluster's key, for [`Endpoint::new`].
