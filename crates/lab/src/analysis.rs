@@ -58,6 +58,8 @@ pub struct Report {
     pub lost_on_all: usize,
     /// Longest time without service on any virtual IP.
     pub longest_outage_ms: f64,
+    /// Time without any answer up to the end of the window; 0 when it is shorter than [`PROMPT`].
+    pub silent_at_end_ms: f64,
     /// Time during which two servers would have answered for the same virtual IP.
     pub dual_active_ms: f64,
     /// The server that answered last, per virtual IP.
@@ -97,6 +99,7 @@ pub fn report(trace: &Trace, from: Stamp, fault: Stamp, to: Stamp) -> Report {
             .reduce(f64::max),
         lost_on_all: all_lost,
         longest_outage_ms: longest_outage(judged(trace, from, to), any),
+        silent_at_end_ms: silent_at_end_ms(trace, from, to),
         dual_active_ms: dual_active_ms(trace, from, to),
         served_by: vips
             .iter()
@@ -154,6 +157,18 @@ fn takeover(trace: &Trace, vip: VipId, from: Stamp, fault: Stamp, to: Stamp) -> 
         .map(|seen| seen.received)
         .max();
     Some(Takeover { last_of_old, first })
+}
+
+fn silent_at_end_ms(trace: &Trace, from: Stamp, to: Stamp) -> f64 {
+    let answers = trace
+        .ticks(from, to)
+        .flat_map(|tick| (0..trace.vips()).filter_map(move |vip| prompt(&tick, vip)));
+    let silent = to.ms_since(answers.map(|seen| seen.received).max().unwrap_or(from));
+    if silent < PROMPT.as_secs_f64() * 1e3 {
+        0.0
+    } else {
+        silent
+    }
 }
 
 fn last_server(trace: &Trace, vip: VipId, from: Stamp, to: Stamp) -> Option<ServerId> {

@@ -50,6 +50,23 @@ pub const PERIOD: Duration = Duration::from_millis(1);
 const CLIENT_PORT: u16 = 7100;
 const PROBE_PORT: u16 = 7101;
 
+/// Who answers at this moment, without holding up the client.
+#[derive(Clone)]
+pub struct Glance {
+    shared: Arc<Shared>,
+}
+
+impl Glance {
+    /// Who answered the last request for `vip`, and when.
+    #[must_use]
+    pub fn last_answer(&self, vip: VipId) -> Option<(ServerId, Stamp)> {
+        let last = self.shared.last.get(vip)?;
+        let server = last.server.load(Ordering::Acquire);
+        let received = Stamp(last.received.load(Ordering::Acquire));
+        Some((usize::try_from(server).ok()?.checked_sub(1)?, received))
+    }
+}
+
 /// A running client. Dropping it stops its thread.
 pub struct Client {
     shared: Arc<Shared>,
@@ -170,10 +187,15 @@ impl Client {
     /// Who answered the last request for `vip`, and when.
     #[must_use]
     pub fn last_answer(&self, vip: VipId) -> Option<(ServerId, Stamp)> {
-        let last = self.shared.last.get(vip)?;
-        let server = last.server.load(Ordering::Acquire);
-        let received = Stamp(last.received.load(Ordering::Acquire));
-        Some((usize::try_from(server).ok()?.checked_sub(1)?, received))
+        self.glance().last_answer(vip)
+    }
+
+    /// A handle for others who want to know who answers.
+    #[must_use]
+    pub fn glance(&self) -> Glance {
+        Glance {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Whether the client runs at real-time priority.
@@ -401,6 +423,12 @@ pub(crate) fn send_frame(
         )
     };
     Errno::result(sent).map(drop).map_err(io::Error::from)
+}
+
+/// Whether a thread of this process may run at real-time priority. Tries it on a thread of its own.
+#[must_use]
+pub(crate) fn may_be_realtime() -> bool {
+    std::thread::spawn(go_realtime).join().unwrap_or(false)
 }
 
 /// Asks for real-time priority for the calling thread; `false` where it is not allowed.

@@ -3,7 +3,13 @@
 //! The one owner of everything that exists; faults are its methods. It knows nothing of haarb: what the
 //! servers boot is given to it. Dropping it leaves the rest to the sandbox.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     analysis::{self, Report},
@@ -14,6 +20,7 @@ use crate::{
     machine::{self, Identity},
     netns::NetNs,
     observer::AddressLog,
+    picture::{Picture, ServerPicture},
     plan::{NetworkId, Plan, ServerId, VipId},
     server::{FaultTimes, Output, Programs, Server},
     switch::Switch,
@@ -29,6 +36,7 @@ pub struct Segment {
     addresses: AddressLog,
     programs: Programs,
     boot: Vec<Vec<BootCommand>>,
+    picture: Arc<Mutex<Picture>>,
 }
 
 impl Segment {
@@ -66,7 +74,7 @@ impl Segment {
             .map(|server| boot(&plan, server))
             .collect();
         let addresses = AddressLog::default();
-        Ok(Self {
+        let lab = Self {
             plan,
             switches,
             servers,
@@ -75,7 +83,10 @@ impl Segment {
             addresses,
             programs,
             boot,
-        })
+            picture: Arc::default(),
+        };
+        lab.redraw();
+        Ok(lab)
     }
 
     /// The plan it was built by.
@@ -114,6 +125,12 @@ impl Segment {
         &self.addresses
     }
 
+    /// The servers that hold `address` now.
+    #[must_use]
+    pub fn holders(&self, address: IpAddr) -> Vec<ServerId> {
+        self.addresses.holders(address, self.servers.len())
+    }
+
     /// The programs that the servers run.
     #[must_use]
     pub const fn programs(&self) -> &Programs {
@@ -131,7 +148,7 @@ impl Segment {
     /// See [`Server::power_on`].
     pub fn power_on(&mut self, server: ServerId) -> Result<FaultTimes, LabError> {
         let boot = self.boot[server].clone();
-        FaultTimes::of(|| {
+        let times = FaultTimes::of(|| {
             self.servers[server].power_on(
                 &self.plan,
                 &mut self.switches,
@@ -139,7 +156,8 @@ impl Segment {
                 boot,
                 &self.addresses,
             )
-        })
+        });
+        self.drawn(times)
     }
 
     /// Cuts the power of a server.
@@ -147,7 +165,8 @@ impl Segment {
     /// # Errors
     /// See [`Server::power_off`].
     pub fn power_off(&mut self, server: ServerId) -> Result<FaultTimes, LabError> {
-        self.servers[server].power_off(&mut self.switches, &self.addresses)
+        let times = self.servers[server].power_off(&mut self.switches, &self.addresses);
+        self.drawn(times)
     }
 
     /// Pulls a server's cable to a switch, or plugs it in.
@@ -161,7 +180,8 @@ impl Segment {
         plugged: bool,
     ) -> Result<FaultTimes, LabError> {
         let name = self.servers[server].name().to_owned();
-        FaultTimes::of(|| self.switches[network].plug(&name, plugged))
+        let times = FaultTimes::of(|| self.switches[network].plug(&name, plugged));
+        self.drawn(times)
     }
 
     /// Switches switches off or on, all at the same instant.
@@ -173,11 +193,12 @@ impl Segment {
         networks: &[NetworkId],
         on: bool,
     ) -> Result<FaultTimes, LabError> {
-        FaultTimes::of(|| {
+        let times = FaultTimes::of(|| {
             networks
                 .iter()
                 .try_for_each(|network| self.switches[*network].power(on))
-        })
+        });
+        self.drawn(times)
     }
 
     /// Lets a switch hang with its carriers up, or ends it.
@@ -218,6 +239,33 @@ impl Segment {
     /// See [`Server::kill_program`].
     pub fn kill_program(&self, server: ServerId, program: &str) -> Result<FaultTimes, LabError> {
         self.servers[server].kill_program(program)
+    }
+
+    /// The state of power and cables, kept up to date for whoever draws it.
+    #[must_use]
+    pub fn picture(&self) -> Arc<Mutex<Picture>> {
+        Arc::clone(&self.picture)
+    }
+
+    fn drawn(&self, times: Result<FaultTimes, LabError>) -> Result<FaultTimes, LabError> {
+        self.redraw();
+        times
+    }
+
+    fn redraw(&self) {
+        let server = |server: &Server| ServerPicture {
+            on: server.is_on(),
+            cables: self
+                .switches
+                .iter()
+                .map(|switch| switch.is_plugged(server.name()))
+                .collect(),
+        };
+        let picture = Picture {
+            switches: self.switches.iter().map(Switch::is_powered).collect(),
+            servers: self.servers.iter().map(server).collect(),
+        };
+        *self.picture.lock().unwrap_or_else(PoisonError::into_inner) = picture;
     }
 
     /// Runs a command inside a server.

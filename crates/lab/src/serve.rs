@@ -36,9 +36,9 @@ use crate::{
 /// Options of the service.
 #[derive(Debug, Clone, clap::Parser)]
 pub struct Options {
-    /// Name of this server, put into every answer.
+    /// Name of this server, put into every answer [default: the host name]
     #[arg(long)]
-    pub node: String,
+    pub node: Option<String>,
     /// UDP port.
     #[arg(long, default_value_t = 7000)]
     pub port: u16,
@@ -54,6 +54,10 @@ pub struct Options {
 /// ends the writing, not the service.
 pub fn run(options: &Options) -> io::Result<()> {
     let started = Stamp::now();
+    let node = match &options.node {
+        Some(node) => node.clone(),
+        None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+    };
     let name = |error: io::Error| {
         io::Error::new(
             error.kind(),
@@ -64,7 +68,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     // A machine with IPv6 switched off serves IPv4 alone.
     let v6 = open_v6(options.port).ok();
     if let Some(dir) = options.write_dir.clone() {
-        let node = options.node.clone();
+        let node = node.clone();
         std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
@@ -87,7 +91,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         }
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         for (socket, _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
-            while answer_one(socket, &options.node, started)? {}
+            while answer_one(socket, &node, started)? {}
         }
     }
 }

@@ -1,0 +1,164 @@
+//! Verdicts over results written by hand.
+
+use super::*;
+
+fn clients(served_by: usize) -> Report {
+    Report {
+        vips: Vec::new(),
+        gap_ms: Some(40.0),
+        gap_all_ms: Some(41.0),
+        handover_ms: Some(42.0),
+        lost_on_all: 0,
+        longest_outage_ms: 0.0,
+        silent_at_end_ms: 0.0,
+        dual_active_ms: 0.0,
+        served_by: vec![Some(served_by), Some(served_by)],
+        stall_max_ms: 0.0,
+    }
+}
+
+fn event(rule: &str, from: &str, to: &str) -> Event {
+    Event {
+        rule: rule.into(),
+        from: from.into(),
+        to: to.into(),
+        ..Event::default()
+    }
+}
+
+const MOVES: Expect = Expect {
+    active: Active::Moves,
+    service: Service::Resumes,
+    rules: &["B7"],
+};
+
+/// The expectations that are not met.
+fn unmet(
+    expect: &Expect,
+    before: Option<usize>,
+    after: Option<usize>,
+    clients: &Report,
+    events: &[Event],
+) -> Vec<String> {
+    checks(expect, before, after, clients, events, &|server| {
+        server.map(|server| format!("s{server}"))
+    })
+    .into_iter()
+    .filter(|check| !check.met)
+    .map(|check| check.what)
+    .collect()
+}
+
+#[test]
+fn a_clean_takeover_passes() {
+    let events = [event("B7", "standby", "taking")];
+    assert_eq!(
+        unmet(&MOVES, Some(0), Some(1), &clients(1), &events),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn each_broken_expectation_is_named() {
+    let events = [event("B7", "standby", "taking")];
+    assert_eq!(
+        unmet(&MOVES, Some(0), Some(0), &clients(0), &events),
+        ["another server becomes active"]
+    );
+    assert_eq!(
+        unmet(&MOVES, Some(0), None, &clients(1), &events),
+        [
+            "another server becomes active",
+            "the active server serves every address"
+        ]
+    );
+    let dual = Report {
+        dual_active_ms: 0.001,
+        ..clients(1)
+    };
+    assert_eq!(
+        unmet(&MOVES, Some(0), Some(1), &dual, &events),
+        ["no two servers answer for one address"]
+    );
+    let half = Report {
+        served_by: vec![Some(1), Some(0)],
+        ..clients(1)
+    };
+    assert_eq!(
+        unmet(&MOVES, Some(0), Some(1), &half, &events),
+        ["the active server serves every address"]
+    );
+    assert_eq!(
+        unmet(&MOVES, Some(0), Some(1), &clients(1), &[]),
+        ["rule B7 fires"]
+    );
+}
+
+#[test]
+fn staying_uninterrupted_and_stopping_are_told_apart() {
+    let stays = Expect {
+        active: Active::Stays,
+        service: Service::Uninterrupted,
+        rules: &[],
+    };
+    assert!(unmet(&stays, Some(0), Some(0), &clients(0), &[]).is_empty());
+    let lost = Report {
+        lost_on_all: 1,
+        ..clients(0)
+    };
+    assert_eq!(
+        unmet(&stays, Some(0), Some(0), &lost, &[]),
+        ["the clients are served all the time"]
+    );
+    let stops = Expect {
+        active: Active::Nobody,
+        service: Service::Stops,
+        rules: &[],
+    };
+    assert_eq!(
+        unmet(&stops, Some(0), None, &clients(0), &[]),
+        ["the service stops"]
+    );
+    let silent = Report {
+        silent_at_end_ms: 300.0,
+        ..clients(0)
+    };
+    assert!(unmet(&stops, Some(0), None, &silent, &[]).is_empty());
+    assert_eq!(
+        unmet(&stops, Some(0), Some(0), &silent, &[]),
+        ["nobody is active"]
+    );
+}
+
+#[test]
+fn nobody_before_and_nobody_after_is_neither_staying_nor_moving() {
+    let stays = Expect {
+        active: Active::Stays,
+        service: Service::Uninterrupted,
+        rules: &[],
+    };
+    assert!(!unmet(&stays, None, None, &clients(0), &[]).is_empty());
+}
+
+#[test]
+fn the_headline_is_the_expected_rule_or_the_first_change_of_role() {
+    let events = [
+        event("X4", "", ""),
+        event("B5", "standby", "taking"),
+        event("B7", "taking", "active"),
+    ];
+    assert_eq!(headline(&MOVES, &events).as_deref(), Some("B7"));
+    assert_eq!(
+        headline(
+            &Expect {
+                rules: &["A1"],
+                ..MOVES
+            },
+            &events
+        )
+        .as_deref(),
+        Some("B5")
+    );
+    assert_eq!(headline(&MOVES, &events[..1]).as_deref(), Some("X4"));
+    assert_eq!(headline(&MOVES, &[]), None);
+}
