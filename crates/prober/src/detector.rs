@@ -1,0 +1,385 @@
+//! Whether one neighbour lives: a pure function of what was sent to it, what came back, and
+//! the time.
+//!
+//! ```text
+//! signs on red    e d e d e d e d            e ECHO reply   d datagram
+//! signs on blue   e d e d e d e d
+//!                               |<----- dead-after ------->|
+//!                               |          suspect: |e e e |   the confirming burst
+//!                         last sign                        silent
+//! ```
+//!
+//! A neighbour is *silent* only when all of this holds: no sign of any kind, on any network,
+//! for `dead-after`; at least three ECHO replies missing on every network that we can send on;
+//! the burst unanswered. Where we cannot send at all, silence proves nothing. `dead-after`
+//! stretches with measured loss ([`crate::loss::patience`]), and time in which this process
+//! stood still does not count.
+//!
+//! No clock and no socket: every call says when.
+
+use haarb_model::{Mono, NeighbourReport, NetworkName, NodeName, PathReport, Span, Timing};
+
+use crate::echoes::Echoes;
+use crate::loss::patience;
+
+/// Replies that must be missing on every network (mission E2).
+const MISSING_MIN: u32 = 3;
+/// ECHO requests of the confirming burst, per network.
+const BURST: u32 = 3;
+
+/// Watches one neighbour.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    node: NodeName,
+    timing: Timing,
+    paths: Vec<Path>,
+    /// Silence counts from here until the first sign.
+    born: Mono,
+    last_sign: Option<Mono>,
+    last_heard: Option<Mono>,
+    hears_me: bool,
+    arbiter_silent: bool,
+    /// How long we stood still since the last sign.
+    blind: Span,
+    /// `dead-after` as stretched by loss.
+    dead_after: Span,
+    burst: Burst,
+}
+
+#[derive(Clone, Debug)]
+struct Path {
+    network: NetworkName,
+    echoes: Echoes,
+    last_datagram: Option<Mono>,
+    /// Last datagram with a live arbiter behind it.
+    last_heard: Option<Mono>,
+    hears_me: bool,
+    /// The last attempt to send there left this machine, as far as the kernel says.
+    can_send: bool,
+}
+
+impl Path {
+    fn last_sign(&self) -> Option<Mono> {
+        self.echoes.last_reply().max(self.last_datagram)
+    }
+}
+
+/// The confirming burst of one silence.
+#[derive(Clone, Copy, Debug, Default)]
+struct Burst {
+    sent: u32,
+    last: Mono,
+}
+
+/// What a datagram says, as far as the detector cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Its sender's arbiter lives.
+    pub arbiter_live: bool,
+    /// Bit i: its sender hears us on the i-th network.
+    pub hears_me: u16,
+    /// No later datagram arrived before it.
+    pub newest: bool,
+}
+
+/// What is true of a neighbour: a report is due at once when any of it changes. Bit i of a
+/// number is the i-th network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// A datagram with a live arbiter behind it arrived lately.
+    pub heard: u16,
+    /// A sign of life of its kernel arrived lately.
+    pub kernel: u16,
+    /// It says that it hears us there.
+    pub hears_me_on: u16,
+    /// It says that it hears us somewhere.
+    pub hears_me: bool,
+    /// Its freshest datagram has no live arbiter behind it.
+    pub arbiter_silent: bool,
+    /// The confirming burst runs, or should.
+    pub suspect: bool,
+    /// It is silent.
+    pub silent: bool,
+}
+
+impl Detector {
+    /// Watches `node` on `networks` from `now` on.
+    #[must_use]
+    pub fn new(node: NodeName, networks: &[NetworkName], timing: Timing, now: Mono) -> Self {
+        let path = |network: &NetworkName| Path {
+            network: network.clone(),
+            echoes: Echoes::new(timing.probe_interval),
+            last_datagram: None,
+            last_heard: None,
+            hears_me: false,
+            can_send: false,
+        };
+        Self {
+            node,
+            paths: networks.iter().map(path).collect(),
+            born: now,
+            last_sign: None,
+            last_heard: None,
+            hears_me: false,
+            arbiter_silent: false,
+            blind: Span::ZERO,
+            dead_after: timing.dead_after,
+            burst: Burst::default(),
+            timing,
+        }
+    }
+
+    /// The neighbour's name.
+    #[must_use]
+    pub const fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// An ECHO request left on a network.
+    pub fn echo_sent(&mut self, network: usize, number: u64, at: Mono) {
+        if let Some(path) = self.paths.get_mut(network) {
+            path.can_send = true;
+            path.echoes.sent(number, at);
+        }
+    }
+
+    /// An ECHO request could not leave: this network proves nothing until one can.
+    pub fn cannot_send(&mut self, network: usize) {
+        if let Some(path) = self.paths.get_mut(network) {
+            path.can_send = false;
+        }
+    }
+
+    /// An ECHO reply arrived. False where it answers nothing that was open.
+    pub fn echo_reply(&mut self, network: usize, number: u64, at: Mono) -> bool {
+        let Some(path) = self.paths.get_mut(network) else {
+            return false;
+        };
+        if !path.echoes.reply(number, at) {
+            return false;
+        }
+        self.sign(at);
+        true
+    }
+
+    /// An accepted datagram arrived.
+    pub fn datagram(&mut self, network: usize, at: Mono, heard: Heard) {
+        let Some(path) = self.paths.get_mut(network) else {
+            return;
+        };
+        path.last_datagram = path.last_datagram.max(Some(at));
+        if heard.arbiter_live {
+            path.last_heard = path.last_heard.max(Some(at));
+            self.last_heard = self.last_heard.max(Some(at));
+        }
+        if heard.newest {
+            self.arbiter_silent = !heard.arbiter_live;
+            self.hears_me = heard.hears_me != 0;
+            for (i, path) in self.paths.iter_mut().enumerate() {
+                path.hears_me = u32::try_from(i)
+                    .ok()
+                    .and_then(|i| heard.hears_me.checked_shr(i))
+                    .is_some_and(|bits| bits & 1 != 0);
+            }
+        }
+        self.sign(at);
+    }
+
+    /// This process stood still from `from` until `until`: it could not send, so that silence
+    /// proves nothing. To be called after everything that arrived meanwhile was taken in.
+    pub fn stood_still(&mut self, from: Mono, until: Mono) {
+        if self.is_silent(from) {
+            return;
+        }
+        let from = from.max(self.silent_since());
+        self.blind = self.blind + until.since(from);
+        // What the burst asked before is old by now; ask again.
+        self.burst = Burst::default();
+    }
+
+    fn sign(&mut self, at: Mono) {
+        if self.last_sign.is_none_or(|last| at > last) {
+            self.last_sign = Some(at);
+            self.blind = Span::ZERO;
+            self.burst = Burst::default();
+        }
+        self.dead_after = self.stretched();
+    }
+
+    fn stretched(&self) -> Span {
+        let Timing {
+            dead_after,
+            probe_interval,
+            ..
+        } = self.timing;
+        // A network that has been quiet while another one was not gives no signs to count on.
+        let quiet = dead_after.max(probe_interval.times(5));
+        let last = self.silent_since();
+        let alive = self
+            .paths
+            .iter()
+            .filter(|p| p.last_sign().is_some_and(|at| last.since(at) <= quiet));
+        patience(dead_after, probe_interval, alive.map(|p| p.echoes.loss()))
+    }
+
+    fn silent_since(&self) -> Mono {
+        self.last_sign.unwrap_or(self.born)
+    }
+
+    /// The silence after which a neighbour is suspect: late enough to be rare, early enough
+    /// for the burst to be answered.
+    fn suspect_at(&self) -> Mono {
+        self.silent_since() + self.blind + (self.dead_after - self.margin())
+    }
+
+    fn margin(&self) -> Span {
+        self.timing
+            .probe_interval
+            .min(self.timing.dead_after.part(3))
+    }
+
+    /// When the next request of the confirming burst is due, on every network.
+    #[must_use]
+    pub fn burst_at(&self) -> Option<Mono> {
+        match self.burst.sent {
+            0 => Some(self.suspect_at()),
+            BURST.. => None,
+            _ => Some(self.burst.last + self.margin().part(4)),
+        }
+    }
+
+    /// A request of the burst goes out now.
+    pub fn burst_sent(&mut self, now: Mono) {
+        self.burst.sent += 1;
+        self.burst.last = now;
+    }
+
+    /// When the neighbour will be silent if no sign arrives; `None` while something is missing
+    /// that only sending can bring.
+    fn silent_at(&self) -> Option<Mono> {
+        if self.burst.sent < BURST {
+            return None;
+        }
+        let mut at = self.silent_since() + self.blind + self.dead_after;
+        let mut asked = false;
+        for path in self.paths.iter().filter(|p| p.can_send) {
+            asked = true;
+            at = at
+                .max(path.echoes.missing_at(MISSING_MIN)?)
+                .max(self.burst.last + path.echoes.grace());
+        }
+        asked.then_some(at)
+    }
+
+    /// Whether the neighbour is silent.
+    #[must_use]
+    pub fn is_silent(&self, now: Mono) -> bool {
+        self.silent_at().is_some_and(|at| now >= at)
+    }
+
+    /// The `dead-after` in force.
+    #[must_use]
+    pub const fn dead_after(&self) -> Span {
+        self.dead_after
+    }
+
+    /// `not-heard-after`, stretched like `dead-after`, so that their order stays.
+    fn not_heard_after(&self) -> Span {
+        let Timing {
+            not_heard_after,
+            dead_after,
+            ..
+        } = self.timing;
+        let micros = u128::from(not_heard_after.as_micros())
+            * u128::from(self.dead_after.as_micros())
+            / u128::from(dead_after.as_micros().max(1));
+        Span::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn is_within(&self, sign: Option<Mono>, span: Span, now: Mono) -> bool {
+        sign.is_some_and(|at| now < at + span + self.blind)
+    }
+
+    /// Bit i: a datagram arrived lately on the i-th network, whatever its sender's arbiter
+    /// does. This is what we tell the neighbour.
+    #[must_use]
+    pub fn hears(&self, now: Mono) -> u16 {
+        let mut bits = 0;
+        for (i, path) in self.paths.iter().enumerate().take(16) {
+            if self.is_within(path.last_datagram, self.not_heard_after(), now) {
+                bits |= 1 << i;
+            }
+        }
+        bits
+    }
+
+    /// The next moment after `now` at which a fact changes if nothing arrives.
+    #[must_use]
+    pub fn deadline(&self, now: Mono) -> Mono {
+        let not_heard = self.not_heard_after() + self.blind;
+        let no_kernel = self.dead_after + self.blind;
+        let path_ends = self.paths.iter().flat_map(|p| {
+            [
+                p.last_heard.map(|at| at + not_heard),
+                p.last_datagram.map(|at| at + not_heard),
+                p.last_sign().map(|at| at + no_kernel),
+            ]
+        });
+        path_ends
+            .chain([self.burst_at(), self.silent_at()])
+            .flatten()
+            .filter(|&at| at > now)
+            .min()
+            .unwrap_or(Mono::FAR)
+    }
+
+    /// What is true at `now`. Bits count networks, as everywhere here.
+    #[must_use]
+    pub fn facts(&self, now: Mono) -> Facts {
+        let bits = |is: &dyn Fn(&Path) -> bool| {
+            let all = self.paths.iter().enumerate().take(16);
+            all.fold(0, |bits, (i, path)| bits | u16::from(is(path)) << i)
+        };
+        let silent = self.is_silent(now);
+        Facts {
+            heard: bits(&|p| self.is_within(p.last_heard, self.not_heard_after(), now)),
+            kernel: bits(&|p| self.is_within(p.last_sign(), self.dead_after, now)),
+            hears_me_on: bits(&|p| p.hears_me),
+            hears_me: self.hears_me,
+            arbiter_silent: self.arbiter_silent,
+            suspect: !silent && now >= self.suspect_at(),
+            silent,
+        }
+    }
+
+    /// Everything that is known: the facts with the numbers behind them.
+    #[must_use]
+    pub fn report(&self, now: Mono) -> NeighbourReport {
+        let facts = self.facts(now);
+        let path = |(i, path): (usize, &Path)| PathReport {
+            network: path.network.clone(),
+            heard: facts.heard & 1 << i != 0,
+            kernel: facts.kernel & 1 << i != 0,
+            hears_me: path.hears_me,
+            last_echo: path.echoes.last_reply(),
+            last_datagram: path.last_datagram,
+            missing: path.echoes.missing(now),
+            rtt_us: path.echoes.rtt_us(),
+            loss: path.echoes.loss_now(now),
+        };
+        NeighbourReport {
+            node: self.node.clone(),
+            paths: self.paths.iter().enumerate().take(16).map(path).collect(),
+            hears_me: facts.hears_me,
+            arbiter_silent: facts.arbiter_silent,
+            last_sign: self.last_sign,
+            last_heard: self.last_heard,
+            suspect: facts.suspect,
+            silent: facts.silent,
+            dead_after: self.dead_after,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

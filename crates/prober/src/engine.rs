@@ -1,0 +1,288 @@
+//! The prober without its sockets: what to send when, what arrived means, what to report.
+//!
+//! No clock, no socket, no task: [`Engine::step`] is told the time and given an [`Outlet`];
+//! [`Engine::wake`] says when to call it next. Everything that arrived is to be handed in
+//! before a step, so that a step never judges by less than what is known.
+
+mod judge;
+mod send;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use haarb_config::Config;
+use haarb_model::{Advert, Mono, NetworkName, NodeName, Report, Span, SwitchAnswer, Timing};
+use haarb_wire::{DropReason, Endpoint, Seal};
+
+use crate::detector::{Detector, Facts, Heard};
+use crate::switch::SwitchWatch;
+
+/// Between two full reports while no fact changes: for the numbers in the status.
+const NUMBERS_EVERY: Span = Span::from_millis(200);
+/// Under this name a payload is counted that is authentic and makes no sense.
+const BAD_PAYLOAD: &str = "unreadable payload";
+
+/// Where an engine's packets go.
+pub trait Outlet {
+    /// Sends an ECHO request from the given network's interface. Returns when it left; `None`
+    /// where it could not leave this machine.
+    fn echo(&mut self, network: usize, to: IpAddr, number: u64) -> Option<Mono>;
+    /// Sends a datagram; whether it left shows in the answers.
+    fn datagram(&mut self, network: usize, to: IpAddr, bytes: &[u8]);
+}
+
+/// The prober without its sockets.
+#[derive(Debug)]
+pub struct Engine {
+    timing: Timing,
+    networks: Vec<NetworkName>,
+    neighbours: Vec<Neighbour>,
+    switches: Vec<Option<Switch>>,
+    endpoint: Endpoint,
+    /// What the arbiter last said, and until when it counts as alive for that.
+    payload: Vec<u8>,
+    payload_until: Mono,
+    payload_fits: bool,
+    /// Whom we last told that we hear.
+    told: BTreeMap<NodeName, u16>,
+    told_silent: bool,
+    /// Number of the last ECHO request.
+    echoes: u64,
+    next_probe: Mono,
+    next_switch: Mono,
+    /// A datagram out of turn is due.
+    extra: Option<Mono>,
+    last_datagram: Mono,
+    dropped: BTreeMap<&'static str, u64>,
+    reports: Vec<Report>,
+    last_report: Mono,
+    last_numbers: Mono,
+    report_all: bool,
+    sending_waited: bool,
+}
+
+#[derive(Debug)]
+struct Neighbour {
+    /// Its address in each network.
+    addresses: Vec<IpAddr>,
+    detector: Detector,
+    reported: Facts,
+    /// The last payload that counted, with its session.
+    payload: Option<(u64, Vec<u8>)>,
+    advert: Option<(Mono, Advert)>,
+}
+
+#[derive(Debug)]
+struct Switch {
+    address: IpAddr,
+    watch: SwitchWatch,
+    reported: SwitchAnswer,
+}
+
+impl Engine {
+    /// An engine for server `me`. `session` is a random number of this run.
+    #[must_use]
+    pub fn new(config: &Config, me: &NodeName, seal: Seal, session: u64, now: Mono) -> Self {
+        let timing = config.timing;
+        let networks: Vec<_> = config.networks.iter().map(|n| n.name.clone()).collect();
+        let neighbours = config.neighbours(me).map(|node| Neighbour {
+            addresses: config.attachments(node).map(|(_, a)| a.address).collect(),
+            detector: Detector::new(node.name.clone(), &networks, timing, now),
+            reported: Facts::default(),
+            payload: None,
+            advert: None,
+        });
+        let neighbours: Vec<_> = neighbours.collect();
+        let switches = config.networks.iter().map(|network| {
+            network.switch.map(|address| Switch {
+                address,
+                watch: SwitchWatch::new(timing.switch_interval),
+                reported: SwitchAnswer::Silent,
+            })
+        });
+        let names = neighbours.iter().map(|n| n.detector.node().clone());
+        Self {
+            endpoint: Endpoint::new(seal, me.clone(), session, networks.clone(), names),
+            switches: switches.collect(),
+            neighbours,
+            networks,
+            payload: Vec::new(),
+            payload_until: now,
+            payload_fits: true,
+            told: BTreeMap::new(),
+            told_silent: true,
+            echoes: 0,
+            next_probe: now,
+            next_switch: now,
+            extra: None,
+            last_datagram: Mono::ZERO,
+            dropped: BTreeMap::new(),
+            reports: Vec::new(),
+            last_report: now,
+            last_numbers: now,
+            report_all: true,
+            sending_waited: false,
+            timing,
+        }
+    }
+
+    /// The number of this run: ECHO requests carry it, so that no other's replies count.
+    #[must_use]
+    pub const fn session(&self) -> u64 {
+        self.endpoint.session()
+    }
+
+    /// What the arbiter says from now on, and until when it counts as alive for that.
+    pub fn directive(&mut self, payload: Vec<u8>, until: Mono, now: Mono) {
+        self.payload_until = until;
+        if self.payload != payload {
+            self.payload = payload;
+            self.payload_fits = true;
+            self.extra = Some(now);
+        }
+    }
+
+    /// A new arbiter listens, or the old one again: everything is reported with the next step.
+    pub fn attached(&mut self, now: Mono) {
+        self.report_all = true;
+        for neighbour in &self.neighbours {
+            let heard = neighbour.detector.facts(now).heard != 0;
+            if let Some((at, advert)) = neighbour.advert.as_ref().filter(|_| heard) {
+                self.reports.push(Report::Advert {
+                    from: neighbour.detector.node().clone(),
+                    at: *at,
+                    advert: advert.clone(),
+                });
+            }
+        }
+    }
+
+    /// An ECHO reply of this run arrived.
+    pub fn echo_reply(&mut self, network: usize, from: IpAddr, number: u64, at: Mono) {
+        for neighbour in &mut self.neighbours {
+            if neighbour.addresses.get(network) == Some(&from) {
+                neighbour.detector.echo_reply(network, number, at);
+                return;
+            }
+        }
+        if let Some(Some(switch)) = self.switches.get_mut(network)
+            && switch.address == from
+        {
+            switch.watch.echo_reply(number, at);
+        }
+    }
+
+    /// A datagram arrived. Any bytes will do.
+    pub fn datagram(&mut self, network: usize, bytes: &[u8], at: Mono) {
+        let received = match self.endpoint.receive(network, bytes) {
+            Ok(received) => received,
+            Err(reason) => {
+                self.count(reason.as_str());
+                if reason == DropReason::NotProven {
+                    // It proves itself by hearing us.
+                    self.send_soon(at);
+                }
+                return;
+            }
+        };
+        let of = self
+            .neighbours
+            .iter_mut()
+            .find(|n| n.detector.node() == &received.from);
+        let Some(neighbour) = of else {
+            return; // the endpoint knows the same neighbours
+        };
+        let heard = Heard {
+            arbiter_live: received.arbiter_silent_ms.is_none(),
+            hears_me: received.hears_me,
+            newest: received.newest,
+        };
+        neighbour.detector.datagram(network, at, heard);
+        let payload = (received.session, received.payload);
+        let speaks = heard.arbiter_live && heard.newest;
+        if !speaks || neighbour.payload.as_ref() == Some(&payload) {
+            return;
+        }
+        let decoded = haarb_api::decode_advert(&payload.1);
+        // What makes no sense is kept as seen too: the same bytes are not worth another line.
+        neighbour.payload = Some(payload);
+        match decoded {
+            Ok(advert) => {
+                neighbour.advert = Some((at, advert.clone()));
+                self.reports.push(Report::Advert {
+                    from: received.from,
+                    at,
+                    advert,
+                });
+            }
+            Err(invalid) => {
+                tracing::warn!("{} says what makes no sense: {invalid}", received.from);
+                self.count(BAD_PAYLOAD);
+            }
+        }
+    }
+
+    /// This process stood still between two moments. To be called after everything that
+    /// arrived meanwhile was handed in, and before the next step.
+    pub fn stood_still(&mut self, from: Mono, until: Mono) {
+        for neighbour in &mut self.neighbours {
+            neighbour.detector.stood_still(from, until);
+        }
+        let gap = until.since(from);
+        if gap > self.timing.lease {
+            self.reports.push(Report::Stalled(gap));
+        }
+    }
+
+    /// Judges, then sends what is due. After it, [`Engine::reports`] are to be delivered.
+    pub fn step(&mut self, now: Mono, outlet: &mut impl Outlet) {
+        let news = self.judge(now);
+        // News go out before packets: on the failover path they are what is waited for.
+        // The packets follow with the next step, at once.
+        if news && !self.sending_waited {
+            self.sending_waited = true;
+            return;
+        }
+        self.sending_waited = false;
+        self.send_due(now, outlet);
+        self.judge(now);
+    }
+
+    /// What is to be told to the arbiter, in this order.
+    pub fn reports(&mut self) -> impl Iterator<Item = Report> {
+        self.reports.drain(..)
+    }
+
+    /// When to call [`Engine::step`] next if nothing arrives before.
+    #[must_use]
+    pub fn wake(&self, now: Mono) -> Mono {
+        let mut at = self.next_send().min(self.next_report());
+        if self.payload_until > now {
+            at = at.min(self.payload_until);
+        }
+        let patience = self.switch_patience();
+        for neighbour in &self.neighbours {
+            at = at.min(neighbour.detector.deadline(now));
+        }
+        for switch in self.switches.iter().flatten() {
+            at = at.min(switch.watch.deadline(now, patience));
+        }
+        at
+    }
+
+    fn count(&mut self, reason: &'static str) {
+        let count = self.dropped.entry(reason).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// The longest that a lossy link may put off the silence of a switch: a server that is
+    /// cut off must know it before its neighbours take it for dead.
+    fn switch_patience(&self) -> Span {
+        let dead_after = self.neighbours.iter().map(|n| n.detector.dead_after());
+        let shortest = dead_after.min().unwrap_or(self.timing.dead_after);
+        shortest - self.timing.probe_interval
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What is reported, and when: at once when a fact changes, otherwise now and then.
+
+use haarb_model::{Mono, ProbeReport, Report, SwitchAnswer, SwitchReport};
+
+use super::{Engine, NUMBERS_EVERY};
+
+impl Engine {
+    /// Puts a report together if one is due. True where there is news for the arbiter.
+    pub(super) fn judge(&mut self, now: Mono) -> bool {
+        let adverts = !self.reports.is_empty();
+        let mut news = std::mem::take(&mut self.report_all);
+        let patience = self.switch_patience();
+        for neighbour in &mut self.neighbours {
+            let facts = neighbour.detector.facts(now);
+            news |= facts != neighbour.reported;
+            neighbour.reported = facts;
+        }
+        for switch in self.switches.iter_mut().flatten() {
+            let answer = switch.watch.answer(now, patience);
+            news |= answer != switch.reported;
+            switch.reported = answer;
+        }
+        if news || now >= self.last_numbers + NUMBERS_EVERY {
+            self.last_numbers = now;
+            let report = self.probe_report(now);
+            self.reports.push(Report::Probe(report));
+        }
+        if self.reports.is_empty() && now >= self.last_report + self.timing.lease.part(10) {
+            self.reports.push(Report::Alive);
+        }
+        if !self.reports.is_empty() {
+            self.last_report = now;
+        }
+        news || adverts
+    }
+
+    /// When a report is due if no fact changes.
+    pub(super) fn next_report(&self) -> Mono {
+        (self.last_numbers + NUMBERS_EVERY).min(self.last_report + self.timing.lease.part(10))
+    }
+
+    fn probe_report(&self, now: Mono) -> ProbeReport {
+        let switches = self.networks.iter().zip(&self.switches);
+        let dropped = self.dropped.iter();
+        ProbeReport {
+            at: now,
+            switches: switches
+                .map(|(network, switch)| SwitchReport {
+                    network: network.clone(),
+                    answer: switch
+                        .as_ref()
+                        .map_or(SwitchAnswer::NotAsked, |s| s.reported),
+                })
+                .collect(),
+            neighbours: self
+                .neighbours
+                .iter()
+                .map(|n| n.detector.report(now))
+                .collect(),
+            dropped: dropped
+                .map(|(&reason, &count)| (reason.to_owned(), count))
+                .collect(),
+        }
+    }
+}
