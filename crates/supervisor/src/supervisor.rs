@@ -1,0 +1,255 @@
+//! The supervisor's loop: directives and news in, orders to keepers and reports out.
+//!
+//! One task owns all state; connections, checks and questions run beside it and report into
+//! its inbox. It never waits for a service, a disk or the arbiter. The one thing to know:
+//! after every event it settles every reserve and reports if anything changed.
+
+mod live;
+
+use std::fs::File;
+use std::path::Path;
+
+use haarb_config::Config;
+use haarb_daemon::timer::Alarm;
+use haarb_daemon::{ArbiterLink, FromArbiter, clock};
+use haarb_model::{Epoch, Mono, NodeName, Report, ServiceReport, Span};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::keepers::{Home, News};
+use crate::kinds::Verdict;
+use live::LiveReserve;
+
+/// Messages of keepers and checks that may wait: their senders wait then, which holds up
+/// nothing but themselves.
+const INBOX_EVENTS: usize = 256;
+
+/// Which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    reserve: usize,
+    service: usize,
+}
+
+/// Everything that wakes the loop beside the arbiter and the alarm.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// From a keeper, over its `link`-th connection.
+    Keeper(Place, u64, News),
+    /// A check that was asked for the `asked`-th time has ended.
+    Checked(Place, u64, Verdict),
+    /// Whether a service could start here; empty: it could.
+    Startable(Place, String),
+}
+
+/// Where the supervisor finds its things.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// This server.
+    pub me: &'a NodeName,
+    /// Where sockets and what does not survive a boot are.
+    pub run_dir: &'a Path,
+    /// The program that is started as keeper: the supervisor's own.
+    pub program: &'a Path,
+}
+
+/// The supervisor.
+#[derive(Debug)]
+pub struct Supervisor {
+    arbiter: ArbiterLink,
+    inbox: mpsc::Receiver<Event>,
+    reserves: Vec<LiveReserve>,
+    alarm: Alarm,
+    lease: Span,
+    turned_at: Mono,
+    /// What was due at this moment has been done.
+    settled_at: Mono,
+    reported: ServiceReport,
+    reported_at: Mono,
+    /// Held as long as this supervisor lives: one per run directory.
+    _lock: Flock<File>,
+}
+
+impl Supervisor {
+    /// Prepares the run directory, and finds or starts a keeper per service.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(setup: &Setup<'_>, arbiter: ArbiterLink) -> Result<Self, Error> {
+        let dir = setup.run_dir.join("supervisor");
+        let lock = prepare(&dir)?;
+        let home = Home {
+            dir,
+            program: setup.program.to_owned(),
+        };
+        let (to_inbox, inbox) = mpsc::channel(INBOX_EVENTS);
+        let now = clock::now();
+        let timing = &setup.config.timing;
+        let mut reserves = Vec::new();
+        for (place, config) in setup.config.reserves.iter().enumerate() {
+            let context = live::Context {
+                home: home.clone(),
+                inbox: to_inbox.clone(),
+                me: setup.me.clone(),
+                lease: timing.lease,
+                // Half of the time in which nobody else may start yet.
+                grace: (timing.software_dead_after - timing.lease).part(2),
+            };
+            reserves.push(LiveReserve::new(now, place, config, context)?);
+        }
+        Ok(Self {
+            arbiter,
+            inbox,
+            reserves,
+            alarm: Alarm::new().map_err(Error::Timer)?,
+            lease: timing.lease,
+            turned_at: now,
+            settled_at: now,
+            reported: ServiceReport::default(),
+            reported_at: Mono::ZERO,
+            _lock: lock,
+        })
+    }
+
+    /// Works until `shutdown` is done. Services run on below their keepers until their lease
+    /// ends: the next supervisor finds them.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] where another supervisor took over; [`Error::Timer`].
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        tokio::pin!(shutdown);
+        self.settle(clock::now());
+        loop {
+            self.alarm.set(self.deadline()).map_err(Error::Timer)?;
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(()),
+                message = self.arbiter.next() => {
+                    let now = self.turn();
+                    self.follow(now, message);
+                }
+                Some(event) = self.inbox.recv() => {
+                    let now = self.turn();
+                    self.note(now, event)?;
+                }
+                () = self.alarm.rings() => {
+                    self.turn();
+                }
+            }
+            self.settle(clock::now());
+            self.report(clock::now());
+        }
+    }
+
+    /// Begins a turn. One that begins far too late means that this process was frozen: what
+    /// it knew to be allowed is over, and letting go comes before anything else (rule X1).
+    fn turn(&mut self) -> Mono {
+        let now = clock::now();
+        let gap = now.since(self.turned_at);
+        self.turned_at = now;
+        if gap > self.lease {
+            tracing::error!("was frozen for {gap}, longer than the lease; stopping what runs here");
+            self.arbiter.report(Report::Stalled(gap));
+            for reserve in &mut self.reserves {
+                reserve.stalled(now);
+            }
+            self.settle(now);
+        }
+        now
+    }
+
+    fn follow(&mut self, now: Mono, message: FromArbiter) {
+        match message {
+            FromArbiter::Attached => self.reported_at = Mono::ZERO,
+            FromArbiter::Lost => {}
+            FromArbiter::Directive(directive) => {
+                for told in &directive.reserves {
+                    let known = (self.reserves.iter_mut()).find(|r| *r.name() == told.reserve);
+                    match known {
+                        Some(reserve) => reserve.direct(now, told),
+                        None => tracing::warn!(
+                            "told about reserve {}, which is not in this configuration",
+                            told.reserve
+                        ),
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, now: Mono, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Keeper(place, link, news) => {
+                if let Some(reserve) = self.reserves.get_mut(place.reserve) {
+                    reserve.heard(now, place.service, link, news)?;
+                }
+            }
+            Event::Checked(place, asked, verdict) => {
+                if let Some(reserve) = self.reserves.get_mut(place.reserve) {
+                    reserve.checked(now, place.service, asked, &verdict);
+                }
+            }
+            Event::Startable(place, why_not) => {
+                if let Some(reserve) = self.reserves.get_mut(place.reserve) {
+                    reserve.startable(now, place.service, why_not);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, now: Mono) {
+        for reserve in &mut self.reserves {
+            reserve.settle(now);
+        }
+        self.settled_at = now;
+    }
+
+    /// When the loop must turn even if nothing happens.
+    fn deadline(&self) -> Mono {
+        let now = self.settled_at;
+        let alive = now + self.lease.part(10);
+        (self.reserves.iter().filter_map(|r| r.deadline(now))).fold(alive, Mono::min)
+    }
+
+    /// Reports everything when something changed, and a sign of life otherwise.
+    fn report(&mut self, now: Mono) {
+        let report = ServiceReport {
+            reserves: self.reserves.iter().map(LiveReserve::report).collect(),
+        };
+        if report != self.reported || self.reported_at == Mono::ZERO {
+            self.reported = report.clone();
+            self.reported_at = now;
+            self.arbiter.report(Report::Services(report));
+        } else if now.since(self.reported_at) >= self.lease.part(10) {
+            self.reported_at = now;
+            self.arbiter.report(Report::Alive);
+        }
+    }
+}
+
+/// Makes the directory of the keepers' sockets, for this user alone, and locks it.
+fn prepare(dir: &Path) -> Result<Flock<File>, Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    let fails = |path: &Path| {
+        let path = path.to_owned();
+        |source| Error::RunDir { path, source }
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(fails(dir))?;
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(fails(&path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::Running(dir.to_owned()))
+}
+
+/// Reads an epoch that an earlier supervisor has seen.
+fn read_epoch(path: &Path) -> Epoch {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    Epoch(text.trim().parse().unwrap_or_default())
+}

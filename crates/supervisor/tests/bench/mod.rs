@@ -1,0 +1,259 @@
+//! A supervisor with a test instead of an arbiter: real keepers, real services.
+//!
+//! Every bench has its own run directory, so its keepers are its own; at its end they hear
+//! that nothing must run, and the bench waits until nothing does.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use haarb_api::Directive;
+use haarb_config::Config;
+use haarb_daemon::{ArbiterLink, FromArbiter, clock};
+use haarb_model::{
+    Epoch, Mono, NodeName, Report, ReserveDuties, ReserveName, Role, ServiceDuty, ServiceRun,
+    ServiceState, Span, SyncDuty, VipDuty,
+};
+use haarb_supervisor::error::Error;
+use haarb_supervisor::supervisor::{Setup, Supervisor};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// Longer than anything here takes on a machine that stalls; only failures wait so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Bench {
+    pub(crate) dir: tempfile::TempDir,
+    config: Config,
+    running: Option<Running>,
+    pub(crate) last: Option<ServiceRun>,
+    pub(crate) stalled: Vec<Span>,
+}
+
+struct Running {
+    directives: mpsc::Sender<FromArbiter>,
+    reports: mpsc::Receiver<Report>,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Bench {
+    /// A supervisor for these services: lines of YAML, `LOG` and `DIR` replaced by paths.
+    pub(crate) fn new(services: &[&str]) -> Self {
+        Self::with_timing("profile: lan", services)
+    }
+
+    pub(crate) fn with_timing(timing: &str, services: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = config(dir.path(), timing, services);
+        let mut bench = Self {
+            dir,
+            config,
+            running: None,
+            last: None,
+            stalled: Vec::new(),
+        };
+        bench.start_supervisor();
+        bench
+    }
+
+    pub(crate) fn start_supervisor(&mut self) {
+        let (arbiter, directives, reports) = ArbiterLink::pair();
+        let me = NodeName::new("alpha").expect("a name");
+        let setup = Setup {
+            config: &self.config,
+            me: &me,
+            run_dir: self.dir.path(),
+            program: Path::new(env!("CARGO_BIN_EXE_haarb-supervisor")),
+        };
+        let supervisor = Supervisor::new(&setup, arbiter).expect("a supervisor");
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(supervisor.run(async move {
+            let _ = ended.await;
+        }));
+        self.running = Some(Running {
+            directives,
+            reports,
+            end,
+            task,
+        });
+        self.last = None;
+    }
+
+    /// The supervisor dies as by SIGKILL: its connections close, nothing else happens.
+    pub(crate) async fn kill_supervisor(&mut self) {
+        let running = self.running.take().expect("a supervisor");
+        running.task.abort();
+        let _ = running.task.await;
+    }
+
+    /// The supervisor is asked to end (SIGTERM).
+    pub(crate) async fn end_supervisor(&mut self) {
+        let running = self.running.take().expect("a supervisor");
+        let _ = running.end.send(());
+        running.task.await.expect("no panic").expect("a good end");
+    }
+
+    pub(crate) async fn tell(&self, epoch: u64, duty: ServiceDuty) {
+        let reserve = ReserveDuties {
+            reserve: ReserveName::new("sip").expect("a name"),
+            role: if duty.run {
+                Role::Active
+            } else {
+                Role::Standby
+            },
+            epoch: Epoch(epoch),
+            vip: VipDuty::default(),
+            services: duty,
+            sync: SyncDuty::Off,
+        };
+        let directive = Directive {
+            reserves: vec![reserve],
+            ..Directive::default()
+        };
+        let running = self.running.as_ref().expect("a supervisor");
+        running
+            .directives
+            .send(FromArbiter::Directive(directive))
+            .await
+            .expect("the supervisor listens");
+    }
+
+    /// Run, without an end of the lease.
+    pub(crate) async fn run(&self, epoch: u64) {
+        self.run_until(epoch, Mono::FAR).await;
+    }
+
+    pub(crate) async fn run_until(&self, epoch: u64, until: Mono) {
+        let duty = ServiceDuty {
+            run: true,
+            until,
+            ..ServiceDuty::default()
+        };
+        self.tell(epoch, duty).await;
+    }
+
+    pub(crate) async fn stop(&self, epoch: u64) {
+        self.tell(epoch, ServiceDuty::default()).await;
+    }
+
+    /// Waits for a report that satisfies `wanted`.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&ServiceRun) -> bool,
+    ) -> ServiceRun {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        if let Some(last) = self.last.as_ref().filter(|run| wanted(run)) {
+            return last.clone();
+        }
+        loop {
+            let running = self.running.as_mut().expect("a supervisor");
+            match tokio::time::timeout_at(deadline, running.reports.recv()).await {
+                Ok(Some(Report::Services(report))) => {
+                    let run = report.reserves.into_iter().next().expect("a reserve");
+                    self.last = Some(run.clone());
+                    if wanted(&run) {
+                        return run;
+                    }
+                }
+                Ok(Some(Report::Stalled(gap))) => self.stalled.push(gap),
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let task = self.running.take().expect("a supervisor").task;
+                    panic!("the supervisor ended ({:?}) before: {what}", task.await);
+                }
+                Err(_) => panic!("not within {PATIENCE:?}: {what}; last: {:#?}", self.last),
+            }
+        }
+    }
+
+    pub(crate) async fn until_running(&mut self) -> ServiceRun {
+        self.until("all run", |run| run.running).await
+    }
+
+    pub(crate) async fn until_stopped(&mut self) -> ServiceRun {
+        self.until("all stopped", |run| run.stopped).await
+    }
+
+    /// Ends it all: everything stopped, the supervisor ended, no process left.
+    pub(crate) async fn finish(mut self) {
+        if self.running.is_none() {
+            self.start_supervisor();
+        }
+        self.stop(u64::MAX).await;
+        self.until_stopped().await;
+        self.end_supervisor().await;
+        until("no process of this bench is left", || {
+            self.pids().is_empty()
+        })
+        .await;
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Keepers and services of this bench: all whose environment or arguments name its
+    /// directory, except this process.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let needle = self.dir.path().display().to_string();
+        let entries = std::fs::read_dir("/proc").expect("/proc");
+        entries
+            .flatten()
+            .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|pid| *pid != std::process::id().cast_signed())
+            .filter(|pid| {
+                let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                let text = [read("environ"), read("cmdline")].concat();
+                String::from_utf8_lossy(&text).contains(&needle)
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn state(run: &ServiceRun, service: &str) -> Option<ServiceState> {
+    let found = run.services.iter().find(|(name, _)| name == service);
+    found.map(|(_, state)| *state)
+}
+
+/// Waits until something that no report tells is so.
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !so() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not within {PATIENCE:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+pub(crate) fn now() -> Mono {
+    clock::now()
+}
+
+/// A program for `exec` that logs its start and its end by SIGTERM.
+pub(crate) fn program(name: &str) -> String {
+    format!(
+        "{{ name: {name}, exec: [/bin/sh, -c, 'trap \"echo stop {name} >> LOG; exit 0\" TERM; \
+         echo start {name} >> LOG; while :; do sleep 1000 & wait; done'] }}"
+    )
+}
+
+fn config(dir: &Path, timing: &str, services: &[&str]) -> Config {
+    let log: PathBuf = dir.join("log");
+    let lines: String = services
+        .iter()
+        .map(|line| format!("      - {line}\n"))
+        .collect();
+    let text = format!(
+        "cluster: test\ntiming: {{ {timing} }}\nnetworks:\n  - name: red\n  - name: blue\nnodes:\n\
+         \x20 - name: alpha\n    networks: {{ red: {{ interface: a0, address: 10.0.1.1 }}, blue: {{ interface: a1, address: 10.0.2.1 }} }}\n\
+         \x20 - name: beta\n    networks: {{ red: {{ interface: b0, address: 10.0.1.2 }}, blue: {{ interface: b1, address: 10.0.2.2 }} }}\n\
+         reserves:\n  - name: sip\n    vips:\n      - {{ address: 10.0.1.100/24, interface: eth0 }}\n    services:\n{lines}"
+    );
+    let text = text
+        .replace("LOG", &log.display().to_string())
+        .replace("DIR", &dir.display().to_string());
+    Config::parse(&text, "test.yaml").unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+}
