@@ -1,0 +1,101 @@
+//! The way to the arbiter, and what to say when it cannot be gone.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use haarb_api::transport::{ConnectError, connect_control, control_socket};
+use haarb_api::v1::control_client::ControlClient;
+use haarb_daemon::Options;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::failure::Failure;
+
+/// An arbiter that does not answer a question in this time stands still.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs one command against the arbiter on a runtime of its own.
+pub(crate) fn with<F>(body: F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(format!("no event loop: {e}")))?;
+    runtime.block_on(body)
+}
+
+/// Connects to the arbiter of this server.
+pub(crate) async fn connect(options: &Options) -> Result<ControlClient<Channel>, Failure> {
+    let connected = tokio::time::timeout(ANSWER_WITHIN, connect_control(&options.run_dir)).await;
+    match connected {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(unreachable(&error)),
+        Err(_) => Err(silent(options)),
+    }
+}
+
+/// Waits for an answer, not for ever.
+pub(crate) async fn answer<T>(
+    options: &Options,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Failure> {
+    answer_within(options, ANSWER_WITHIN, call).await
+}
+
+/// The same with another bound.
+pub(crate) async fn answer_within<T>(
+    options: &Options,
+    bound: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(bound, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(refused(&status)),
+        Err(_) => Err(silent(options)),
+    }
+}
+
+fn unreachable(error: &ConnectError) -> Failure {
+    let todo = match error.kind {
+        ErrorKind::PermissionDenied => "run this as root or as the user of haarb",
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            "start this server with `haarb run` or its systemd units, or name its directory with --run-dir"
+        }
+        _ => "look at its log, or restart it",
+    };
+    Failure::new(format!("{error}; {todo}"))
+}
+
+fn silent(options: &Options) -> Failure {
+    Failure::new(format!(
+        "the arbiter does not answer on {} in time; look at its log, or restart it: nothing that is held is lost by that",
+        control_socket(&options.run_dir).display()
+    ))
+}
+
+/// What the arbiter said. Its refusals are whole lines already.
+pub(crate) fn refused(status: &Status) -> Failure {
+    Failure::new(match status.code() {
+        Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound => {
+            status.message().to_owned()
+        }
+        Code::Unavailable | Code::Cancelled | Code::Unknown => format!(
+            "the arbiter went away while it was asked ({}); see `haarb status`, then try again",
+            status.message()
+        ),
+        Code::PermissionDenied => format!(
+            "the arbiter refuses this user ({}); run this as root or as the user of haarb",
+            status.message()
+        ),
+        Code::Unimplemented => {
+            "the arbiter does not know this command: it is of another version; restart it"
+                .to_owned()
+        }
+        code => format!(
+            "the arbiter could not do it ({code}: {}); see its log",
+            status.message()
+        ),
+    })
+}
