@@ -1,0 +1,464 @@
+//! From the view to the facts of one reserve: every "long enough", "somebody", "everybody"
+//! is decided here, so that the table has only to name it.
+//!
+//! With several neighbours, holding back asks for any of them and going ahead for all.
+
+use std::cmp::Ordering;
+
+use haarb_model::{AdvertReserve, Agent, Data, Mode, Role};
+
+use crate::clock::Clock;
+use crate::election;
+use crate::eligible;
+use crate::facts::{
+    Alone, Contact, Deaf, Drain, Epochs, Facts, Found, Hands, Health, Heir, Lease, Links, Probe,
+    Proof, Ready, Released, Rival, Software, Stall, Turn, Vip, Wish,
+};
+use crate::mode::ModeState;
+use crate::neighbour::Neighbour;
+use crate::reserve::{Asked, Handing, ReserveState};
+use crate::view::View;
+
+/// What concerns the whole server and not one reserve.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around<'a> {
+    /// What is known.
+    pub view: &'a View,
+    /// The mode.
+    pub mode: &'a ModeState,
+    /// This server is stopping since then.
+    pub leaving: Option<haarb_model::Mono>,
+}
+
+/// The facts of one reserve at this moment.
+///
+/// Keeps the memory that goes with them in `reserve`: since when it is eligible, the state
+/// of an election, what was found at the start.
+pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut Clock) -> Facts {
+    let Around {
+        view,
+        mode,
+        leaving,
+    } = around;
+    let found = found(view, reserve, clock);
+    if found == Found::Nothing {
+        reserve.looked = true;
+    }
+    learn_epoch(view, reserve);
+    let vip = vip(view, reserve, clock);
+    reserve.obstacle = eligible::obstacle(view, reserve, mode, leaving.is_some(), clock);
+    match reserve.obstacle {
+        None => _ = reserve.eligible_since.get_or_insert(clock.now()),
+        Some(_) => reserve.eligible_since = None,
+    }
+    let eligible = eligible::fact(view, reserve, clock);
+    let candidate = election::candidate(view, reserve, mode, leaving.is_some(), clock);
+    let turn = if reserve.role.serves() || reserve.role == Role::Failed {
+        reserve.claims = None;
+        Turn::No
+    } else {
+        election::turn(view, reserve, candidate, clock)
+    };
+    reserve.yields_to = election::yields(view, reserve, vip);
+    Facts {
+        links: view.links(clock),
+        contact: view.contact(clock),
+        rival: rival(view, reserve),
+        deaf: deaf(view, reserve, clock),
+        heir: heir(view, reserve, clock).map_or(Heir::None, |(_, heir)| heir),
+        health: health(view, reserve, clock),
+        lease: lease(reserve, clock),
+        stall: if reserve.stalled {
+            Stall::Yes
+        } else {
+            Stall::No
+        },
+        found,
+        hands: hands(reserve, mode),
+        wish: wish(around, reserve, clock),
+        eligible,
+        probe: probe(view, reserve),
+        software: software(view, clock),
+        alone: alone(view, clock),
+        proof: if eligible::proven(view) {
+            Proof::Yes
+        } else {
+            Proof::No
+        },
+        released: released(view, reserve),
+        turn,
+        vip,
+        ready: ready(view, reserve, vip),
+        drain: drain(view, reserve, vip, clock),
+        epochs: if reserve.known > reserve.epoch() {
+            Epochs::Higher
+        } else {
+            Epochs::Ours
+        },
+    }
+}
+
+/// The highest epoch that anybody we hear, or any agent of ours, has seen.
+fn learn_epoch(view: &View, reserve: &mut ReserveState) {
+    let name = &reserve.spec.name;
+    let told = view
+        .neighbours
+        .iter()
+        .filter_map(|n| Some(n.part(name)?.epoch));
+    let agents = [
+        view.vips.get(name).map(|part| part.epoch),
+        view.replicas.get(name).map(|part| part.epoch),
+        view.services.get(name).map(|part| part.epoch),
+    ];
+    if let Some(highest) = told.chain(agents.into_iter().flatten()).max() {
+        reserve.known = reserve.known.max(highest);
+    }
+}
+
+fn found(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Found {
+    if reserve.looked || reserve.role != Role::Starting {
+        return Found::Nothing;
+    }
+    let Some(vip) = view.vips.get(&reserve.spec.name) else {
+        let late = clock.passed(reserve.since, view.segment.timing.lease.times(2));
+        return if late { Found::Nothing } else { Found::Unknown };
+    };
+    let some = vip.vips.is_empty() || vip.vips.iter().any(|address| address.held);
+    if some && vip.epoch >= reserve.known && !clock.reached(vip.lease_until) {
+        Found::Held
+    } else {
+        Found::Nothing
+    }
+}
+
+/// Neighbours that serve the reserve and are heard, with their part in it.
+fn serving<'a>(
+    view: &'a View,
+    reserve: &'a ReserveState,
+) -> impl Iterator<Item = (&'a Neighbour, &'a AdvertReserve)> {
+    view.neighbours
+        .iter()
+        .filter_map(|n| Some((n, n.serving(&reserve.spec.name)?)))
+}
+
+/// The neighbour that serves and goes first among those that do, if we hear one.
+#[must_use]
+pub(crate) fn active_neighbour<'a>(
+    view: &'a View,
+    reserve: &'a ReserveState,
+) -> Option<&'a Neighbour> {
+    serving(view, reserve)
+        .min_by(|(a, x), (b, y)| a.standing(x).serving(&b.standing(y)))
+        .map(|(neighbour, _)| neighbour)
+}
+
+fn rival(view: &View, reserve: &ReserveState) -> Rival {
+    let mine = election::standing(view, reserve);
+    serving(view, reserve)
+        .map(|(neighbour, part)| {
+            let above = neighbour.standing(part).serving(&mine) == Ordering::Less;
+            if above || !reserve.role.serves() {
+                Rival::Above
+            } else {
+                Rival::Below
+            }
+        })
+        .max()
+        .unwrap_or(Rival::None)
+}
+
+fn deaf(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Deaf {
+    if !reserve.role.serves() || !view.speaks(clock) {
+        return Deaf::No;
+    }
+    let deaf = view
+        .neighbours
+        .iter()
+        .any(|n| !n.hears_me && n.part(&reserve.spec.name).is_some_and(|part| part.eligible));
+    if deaf { Deaf::Yes } else { Deaf::No }
+}
+
+/// The neighbour to which we could hand over, and whether its data are good enough: both
+/// hear each other, it is eligible, it is the one that was asked for if one was.
+pub(crate) fn heir<'a>(
+    view: &'a View,
+    reserve: &ReserveState,
+    clock: &mut Clock,
+) -> Option<(&'a Neighbour, Heir)> {
+    if !reserve.role.serves() {
+        return None;
+    }
+    let wanted = wanted(view, reserve);
+    let (neighbour, part) = view
+        .neighbours
+        .iter()
+        .filter(|n| n.hears_me)
+        .filter(|n| wanted.is_none_or(|to| to.is_none_or(|to| to == &n.name)))
+        .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
+        .filter(|(_, part)| part.eligible)
+        .min_by(|(a, x), (b, y)| a.standing(x).election(&b.standing(y)))?;
+    let rested = wanted.is_some() || clock.reached(reserve.retry_after);
+    if part.data == Data::Current && rested {
+        Some((neighbour, Heir::Ready))
+    } else {
+        Some((neighbour, Heir::Behind))
+    }
+}
+
+/// A wish to hand over: `Some(None)` to whoever is first in line, `Some(Some(x))` to x.
+fn wanted<'a>(
+    view: &'a View,
+    reserve: &'a ReserveState,
+) -> Option<Option<&'a haarb_model::NodeName>> {
+    match &reserve.asked {
+        Some((Asked::HandOver(to), _)) => return Some(to.as_ref()),
+        Some((Asked::GiveUp, _)) => return Some(None),
+        Some((Asked::Take | Asked::Force, _)) | None => {}
+    }
+    view.neighbours
+        .iter()
+        .filter_map(|n| n.part(&reserve.spec.name))
+        .filter(|part| part.epoch == reserve.own)
+        .find_map(|part| part.asks_for.as_ref())
+        .filter(|to| **to != view.me)
+        .map(Some)
+}
+
+fn health(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Health {
+    if !reserve.role.serves() {
+        return Health::Well;
+    }
+    let name = &reserve.spec.name;
+    let broken = view
+        .services
+        .get(name)
+        .is_some_and(|run| !run.failed.is_empty())
+        || view.vips.get(name).is_some_and(|vip| !vip.error.is_empty())
+        || view.gone(Agent::LinkWatcher, clock)
+        || (reserve.spec.services > 0 && view.gone(Agent::Supervisor, clock));
+    if broken { Health::Failed } else { Health::Well }
+}
+
+fn lease(reserve: &ReserveState, clock: &mut Clock) -> Lease {
+    if reserve.role.serves() && clock.reached(reserve.lease_until) {
+        Lease::Lapsed
+    } else {
+        Lease::Valid
+    }
+}
+
+fn hands(reserve: &ReserveState, mode: &ModeState) -> Hands {
+    match mode.mode {
+        Mode::Maintenance => Hands::Frozen,
+        _ if reserve.operator.is_some() => Hands::Tied,
+        Mode::Flapping | Mode::ConfigDiffers => Hands::Tied,
+        Mode::Automatic | Mode::OneNetwork | Mode::Operator => Hands::Free,
+    }
+}
+
+fn wish(around: Around<'_>, reserve: &ReserveState, clock: &mut Clock) -> Wish {
+    let view = around.view;
+    if !reserve.role.serves() {
+        return match reserve.asked {
+            Some((Asked::Force, _)) => Wish::Force,
+            Some((Asked::Take, _)) => Wish::Take,
+            Some((Asked::HandOver(_) | Asked::GiveUp, _)) | None => Wish::None,
+        };
+    }
+    let drain_max = view.segment.timing.drain_max;
+    let give_up = match (around.leaving, &reserve.asked) {
+        (Some(since), _) => Some(since),
+        (None, Some((Asked::GiveUp, since))) => Some(*since),
+        _ => None,
+    };
+    if let Some(since) = give_up {
+        let heir = heir(view, reserve, clock).is_some();
+        return if heir && !clock.passed(since, drain_max) {
+            Wish::HandOver
+        } else {
+            Wish::LetGo
+        };
+    }
+    match wanted(view, reserve) {
+        Some(_) => Wish::HandOver,
+        None => Wish::None,
+    }
+}
+
+fn probe(view: &View, reserve: &ReserveState) -> Probe {
+    use haarb_model::ProbeAnswer as Answer;
+    let vip = view.vips.get(&reserve.spec.name);
+    if reserve.role.serves() {
+        let foreign = vip.is_some_and(|vip| vip.probe == Answer::Foreign);
+        return if foreign {
+            Probe::Foreign
+        } else {
+            Probe::Unknown
+        };
+    }
+    if reserve.spec.vips.is_empty() {
+        return Probe::Silent;
+    }
+    let (Some(asked), Some(vip)) = (reserve.probing_since, vip) else {
+        return Probe::Unknown;
+    };
+    if vip.probe_since.is_none_or(|since| since < asked) {
+        return Probe::Unknown;
+    }
+    match vip.probe {
+        Answer::Unknown => Probe::Unknown,
+        Answer::Silent => Probe::Silent,
+        Answer::Neighbour => Probe::Neighbour,
+        Answer::Foreign => Probe::Foreign,
+    }
+}
+
+fn software(view: &View, clock: &mut Clock) -> Software {
+    let limit = view.segment.timing.software_dead_after;
+    let heard = view.neighbours.iter().any(Neighbour::heard);
+    let last = view.neighbours.iter().map(|n| n.unheard_since).max();
+    match last {
+        Some(last) if !heard && clock.passed(last, limit) => Software::Dead,
+        _ => Software::Recent,
+    }
+}
+
+fn alone(view: &View, clock: &mut Clock) -> Alone {
+    let timing = view.segment.timing;
+    let (Some(silent), Some(whole)) = (view.silent_since(), view.whole_since()) else {
+        return Alone::Short;
+    };
+    let since = silent.max(whole);
+    if !clock.passed(since, timing.claim_after) {
+        Alone::Short
+    } else if !clock.passed(since, timing.cold_start) {
+        Alone::Long
+    } else {
+        Alone::Cold
+    }
+}
+
+fn released(view: &View, reserve: &ReserveState) -> Released {
+    let to_us = view
+        .neighbours
+        .iter()
+        .filter_map(|n| n.part(&reserve.spec.name))
+        .any(|part| {
+            part.released_to.as_ref() == Some(&view.me)
+                && !part.role.serves()
+                && part.epoch >= reserve.known
+        });
+    if to_us { Released::Yes } else { Released::No }
+}
+
+fn vip(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Vip {
+    if reserve.spec.vips.is_empty() {
+        let serves = matches!(reserve.role, Role::Taking | Role::Active);
+        return if serves { Vip::Up } else { Vip::Down };
+    }
+    let over = clock.reached(reserve.lease_until);
+    match view.vips.get(&reserve.spec.name) {
+        None if over && view.gone(Agent::VipAgent, clock) => Vip::Down,
+        None => Vip::Between,
+        Some(vip) => {
+            let held = vip.vips.iter().filter(|address| address.held).count();
+            if held == 0 {
+                Vip::Down
+            } else if held == vip.vips.len() && vip.epoch == reserve.own {
+                Vip::Up
+            } else {
+                Vip::Between
+            }
+        }
+    }
+}
+
+fn ready(view: &View, reserve: &ReserveState, vip: Vip) -> Ready {
+    let services = reserve.spec.services == 0
+        || view
+            .services
+            .get(&reserve.spec.name)
+            .is_some_and(|run| run.running && run.epoch == reserve.own);
+    if vip == Vip::Up && services {
+        Ready::Yes
+    } else {
+        Ready::No
+    }
+}
+
+fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut Clock) -> Drain {
+    let Some(handing) = reserve.handing.as_ref() else {
+        return Drain::Going;
+    };
+    let name = &reserve.spec.name;
+    let receiver = view
+        .neighbours
+        .iter()
+        .find(|n| n.name == handing.to)
+        .and_then(|n| n.part(name));
+    if receiver.is_none_or(|part| !part.eligible) {
+        return Drain::Lost;
+    }
+    let overdue = clock.passed(handing.since, view.segment.timing.drain_max);
+    let done = handing.sealed || written(view, reserve, clock);
+    match (done, overdue) {
+        (true, true) if vip != Vip::Down => Drain::Overdue,
+        (true, _) => Drain::Done,
+        (false, true) => Drain::Overdue,
+        (false, false) => Drain::Going,
+    }
+}
+
+/// Services have stopped and everything they wrote is acknowledged.
+fn written(view: &View, reserve: &ReserveState, clock: &mut Clock) -> bool {
+    let name = &reserve.spec.name;
+    let stopped = reserve.spec.services == 0
+        || view.gone(Agent::Supervisor, clock)
+        || view
+            .services
+            .get(name)
+            .is_some_and(|run| run.stopped && run.epoch == reserve.own);
+    let drained = reserve.spec.directories == 0
+        || view
+            .replicas
+            .get(name)
+            .is_some_and(|replica| replica.drained && replica.epoch == reserve.own);
+    stopped && drained
+}
+
+/// Whether the vip-agent should ask who answers for the virtual IPs: where a rule needs
+/// the answer, or will within the last part of `dead-after`.
+pub(crate) fn wants_probe(view: &View, reserve: &ReserveState, facts: &Facts) -> bool {
+    if reserve.role.serves() || reserve.role == Role::Failed || facts.rival != Rival::None {
+        return false;
+    }
+    if reserve.claims.is_some() || facts.turn != Turn::No || facts.wish == Wish::Take {
+        return true;
+    }
+    let deserted = match facts.contact {
+        Contact::Silent => true,
+        Contact::Quiet => {
+            facts.software == Software::Dead || view.neighbours.iter().all(|n| n.suspect)
+        }
+        Contact::Heard | Contact::Unknown => false,
+    };
+    let able = facts.links == Links::All && facts.hands == Hands::Free;
+    deserted && able
+}
+
+/// The hand-over that begins now.
+#[must_use]
+pub(crate) fn handing(
+    view: &View,
+    reserve: &ReserveState,
+    then: Role,
+    clock: &mut Clock,
+) -> Option<Handing> {
+    let (neighbour, _) = heir(view, reserve, clock)?;
+    Some(Handing {
+        to: neighbour.name.clone(),
+        then,
+        since: clock.now(),
+        sealed: false,
+    })
+}

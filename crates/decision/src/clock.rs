@@ -1,0 +1,50 @@
+//! Time as an argument: a moment, and the next moment at which something would change.
+//!
+//! Whoever asks "has this been long enough?" asks here; the answer "not yet" is remembered,
+//! so the next deadline falls out of the same questions and no timer can be forgotten.
+
+use haarb_model::{Mono, Span};
+
+/// The moment of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    now: Mono,
+    next: Mono,
+}
+
+impl Clock {
+    /// A clock that stands at `now`.
+    #[must_use]
+    pub const fn at(now: Mono) -> Self {
+        Self {
+            now,
+            next: Mono::FAR,
+        }
+    }
+
+    /// The moment of this step.
+    #[must_use]
+    pub const fn now(&self) -> Mono {
+        self.now
+    }
+
+    /// Whether `at` has come; if not, somebody wants to be asked again then.
+    pub fn reached(&mut self, at: Mono) -> bool {
+        if at <= self.now {
+            return true;
+        }
+        self.next = self.next.min(at);
+        false
+    }
+
+    /// Whether `span` has passed since `since`.
+    pub fn passed(&mut self, since: Mono, span: Span) -> bool {
+        self.reached(since + span)
+    }
+
+    /// The earliest moment for which somebody was told "not yet".
+    #[must_use]
+    pub const fn next(&self) -> Mono {
+        self.next
+    }
+}

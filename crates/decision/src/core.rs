@@ -1,0 +1,630 @@
+//! One server's decision: inputs come in one by one, each gives a step.
+//!
+//! It never blocks, never panics and does no I/O; time comes with every input. What must be
+//! held now is not the result of a step but a question that can be asked at any time:
+//! [`Core::duties`].
+
+use std::fmt;
+
+use haarb_model::{
+    Advert, AdvertReserve, Agent, Duties, Epoch, Event, LinkDuties, Mono, NodeName, Report,
+    ReserveName, Role, Segment, Severity, Span,
+};
+
+use crate::alarm::{Alarm, Alarms};
+use crate::assess::{self, Around};
+use crate::clock::Clock;
+use crate::command::{self, Command};
+use crate::duties;
+use crate::explain;
+use crate::facts::{Hands, Vip};
+use crate::mode::ModeState;
+use crate::record::{Record, RecordReserve};
+use crate::reserve::{Asked, ReserveState};
+use crate::rule::{Outcome, Rule, decide};
+use crate::view::View;
+
+/// How long the virtual IPs are held in maintenance without being renewed: nothing is
+/// stopped then, not even when the daemons are.
+const MAINTENANCE_LEASE: Span = Span::from_secs(3600);
+
+/// More changes than this in one step would be two rules that undo each other.
+const CHANGES_MAX: usize = 8;
+
+/// The server is not in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownNode(pub NodeName);
+
+impl fmt::Display for UnknownNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is not among the nodes of the configuration: give --node, or add it there",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownNode {}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Nothing, but the deadline has come.
+    Tick,
+    /// An agent has attached.
+    Attached(Agent),
+    /// An agent's connection is gone.
+    Lost(Agent),
+    /// An agent reported.
+    Report(Agent, Report),
+    /// An operator's command.
+    Command(Command),
+    /// Our own loop was frozen for so long.
+    Stalled(Span),
+}
+
+/// What a step has to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// For the event log, in order.
+    pub events: Vec<Event>,
+    /// The answer to a command: one line, what was done, or why not and what to do.
+    pub answer: Option<Result<String, String>>,
+    /// [`Core::record`] has changed.
+    pub record_changed: bool,
+}
+
+/// One server's decision over all its reserves.
+#[derive(Clone, Debug)]
+pub struct Core {
+    pub(crate) view: View,
+    pub(crate) mode: ModeState,
+    pub(crate) reserves: Vec<ReserveState>,
+    pub(crate) leaving: Option<Mono>,
+    alarms: Alarms,
+    record: Record,
+    now: Mono,
+    begun: bool,
+    payload_until: Mono,
+    payload_renewed: Mono,
+    next: Mono,
+}
+
+impl Core {
+    /// The decision of server `me` at the start of its arbiter.
+    ///
+    /// # Errors
+    /// [`UnknownNode`] if the segment has no such server.
+    pub fn new(
+        segment: Segment,
+        me: NodeName,
+        record: Record,
+        now: Mono,
+    ) -> Result<Self, UnknownNode> {
+        let Some(rank) = segment.rank(&me) else {
+            return Err(UnknownNode(me));
+        };
+        let empty = RecordReserve::default();
+        let reserves = segment
+            .reserves
+            .iter()
+            .map(|spec| {
+                let record = record.reserves.get(&spec.name).unwrap_or(&empty);
+                ReserveState::new(spec.clone(), record, now)
+            })
+            .collect();
+        let left: Vec<NodeName> = record.left.iter().cloned().collect();
+        let payload_until = now + segment.timing.lease.part(5);
+        let mut core = Self {
+            mode: ModeState::new(record.maintenance, now),
+            view: View::new(segment, me, rank, &left, now),
+            reserves,
+            leaving: None,
+            alarms: Alarms::default(),
+            record,
+            now,
+            begun: false,
+            payload_until,
+            payload_renewed: now,
+            next: now,
+        };
+        core.record = core.write_record();
+        Ok(core)
+    }
+
+    /// Feeds one input seen at `now`. Time never goes back: an earlier `now` counts as the
+    /// last one.
+    pub fn step(&mut self, now: Mono, input: Input) -> Step {
+        let now = now.max(self.now);
+        let mut step = Step::default();
+        let lease = self.view.segment.timing.lease;
+        if self.begun && now.since(self.now) > lease {
+            self.stall(now);
+        }
+        self.begun = true;
+        self.now = now;
+        let mut clock = Clock::at(now);
+        self.take_input(now, input, &mut step);
+        let networks = self.view.refresh(&mut clock);
+        self.refresh_mode(&mut step, &mut clock);
+        for i in 0..self.reserves.len() {
+            if !networks.is_empty() && self.reserves[i].role.serves() {
+                self.reserves[i].announce += 1;
+            }
+            self.tidy(i, &mut step, &mut clock);
+            self.settle(i, &mut step, &mut clock);
+            self.renew(i, &mut clock);
+        }
+        self.renew_payload(&mut clock);
+        let (events, announce) =
+            self.alarms
+                .refresh(&self.view, &self.mode, &self.reserves, &mut clock);
+        for i in announce {
+            self.reserves[i].announce += 1;
+        }
+        step.events.extend(events);
+        let record = self.write_record();
+        step.record_changed = record != self.record;
+        self.record = record;
+        self.next = clock.next();
+        step
+    }
+
+    /// When to call [`Core::step`] with [`Input::Tick`] if nothing else comes first.
+    #[must_use]
+    pub const fn deadline(&self) -> Mono {
+        self.next
+    }
+
+    /// What this server must hold now. Leases are absolute and move only in steps, so two
+    /// answers between two steps are equal.
+    #[must_use]
+    pub fn duties(&self, _now: Mono) -> Duties {
+        let macs: Vec<[u8; 6]> = self
+            .view
+            .neighbours
+            .iter()
+            .filter_map(|n| n.advert.as_ref())
+            .flat_map(|(_, advert)| advert.macs.iter().copied())
+            .collect();
+        Duties {
+            links: LinkDuties {
+                payload_until: self.payload_until,
+            },
+            reserves: self
+                .reserves
+                .iter()
+                .map(|reserve| duties::duties(reserve, macs.clone()))
+                .collect(),
+        }
+    }
+
+    /// What the datagrams say.
+    #[must_use]
+    pub fn advert(&self) -> Advert {
+        let usable = self.view.networks.iter().filter(|n| n.usable);
+        Advert {
+            protocol: crate::PROTOCOL,
+            config_digest: self.view.segment.digest,
+            usable: usable.map(|n| n.name.clone()).collect(),
+            mode: self.mode.mode,
+            leaving: self.leaving.is_some(),
+            macs: self.view.macs.values().copied().collect(),
+            reserves: self
+                .reserves
+                .iter()
+                .map(|r| (r.spec.name.clone(), self.advert_part(r)))
+                .collect(),
+        }
+    }
+
+    fn advert_part(&self, reserve: &ReserveState) -> AdvertReserve {
+        AdvertReserve {
+            role: reserve.role,
+            epoch: reserve.epoch(),
+            eligible: reserve.obstacle.is_none(),
+            data: self.view.data(&reserve.spec.name),
+            was_active: reserve.was_active(),
+            released_to: reserve.released.as_ref().map(|(to, _)| to.clone()),
+            claims: reserve.claims.is_some(),
+            yields_to: reserve.yields_to.clone(),
+            asks_for: reserve.asks.as_ref().map(|(to, _, _)| to.clone()),
+        }
+    }
+
+    /// What is known, for the status.
+    #[must_use]
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// One reserve, for the status.
+    #[must_use]
+    pub fn reserve(&self, name: &ReserveName) -> Option<&ReserveState> {
+        self.reserves.iter().find(|r| &r.spec.name == name)
+    }
+
+    /// All reserves, in the order of the configuration.
+    #[must_use]
+    pub fn reserves(&self) -> &[ReserveState] {
+        &self.reserves
+    }
+
+    /// The mode, since when, and what ends it.
+    #[must_use]
+    pub const fn mode(&self) -> &ModeState {
+        &self.mode
+    }
+
+    /// The alarms that stand.
+    pub fn alarms(&self) -> impl Iterator<Item = &Alarm> {
+        self.alarms.iter()
+    }
+
+    /// What should survive a restart.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The server that serves a reserve, as far as this one knows.
+    #[must_use]
+    pub fn active_on(&self, name: &ReserveName) -> Option<&NodeName> {
+        let reserve = self.reserve(name)?;
+        if reserve.role.serves() {
+            return Some(&self.view.me);
+        }
+        assess::active_neighbour(&self.view, reserve).map(|n| &n.name)
+    }
+
+    /// Nothing is held here any more: after [`Command::Shutdown`] the daemons may go.
+    #[must_use]
+    pub fn holds_nothing(&self) -> bool {
+        self.reserves.iter().all(|reserve| {
+            let stopped = reserve.spec.services == 0
+                || self
+                    .view
+                    .services
+                    .get(&reserve.spec.name)
+                    .is_none_or(|run| run.stopped);
+            !reserve.role.serves() && reserve.facts.vip == Vip::Down && stopped
+        })
+    }
+
+    fn take_input(&mut self, now: Mono, input: Input, step: &mut Step) {
+        let lease = self.view.segment.timing.lease;
+        match input {
+            Input::Tick => {}
+            Input::Attached(agent) => self.view.attached(now, agent),
+            Input::Lost(agent) => self.view.lost(agent),
+            Input::Stalled(span) => {
+                if span > lease {
+                    self.stall(now);
+                }
+            }
+            Input::Report(agent, report) => {
+                if let Report::Stalled(span) = report
+                    && span > lease
+                    && matches!(agent, Agent::VipAgent | Agent::Prober)
+                {
+                    self.stall(now);
+                }
+                self.view.report(now, agent, report);
+            }
+            Input::Command(command) => {
+                let answer = command::run(self, command, now);
+                step.events.push(command::event(self, &answer));
+                step.answer = Some(answer.result);
+            }
+        }
+    }
+
+    /// Rule X1: what was known is not evidence any more, and eligibility begins anew.
+    fn stall(&mut self, now: Mono) {
+        self.view.doubt(now);
+        for reserve in &mut self.reserves {
+            reserve.stalled = true;
+            reserve.eligible_since = None;
+            reserve.election_since = None;
+            reserve.claims = None;
+        }
+    }
+
+    fn refresh_mode(&mut self, step: &mut Step, clock: &mut Clock) {
+        let operator = self.reserves.iter().any(|r| r.operator.is_some());
+        let before = self.mode.mode;
+        if !self.mode.refresh(&self.view, operator, clock) {
+            return;
+        }
+        let now = self.mode.mode;
+        let words = |mode: haarb_model::Mode| match mode.reason() {
+            "" => mode.as_str().to_owned(),
+            reason => format!("{} ({reason})", mode.as_str()),
+        };
+        let mut why = format!("The mode is {} now; it was {}.", words(now), words(before));
+        if !self.mode.ends.is_empty() {
+            why.push_str(&format!(" It ends with {}.", self.mode.ends));
+        }
+        step.events.push(Event {
+            severity: if now == haarb_model::Mode::Automatic {
+                Severity::Info
+            } else {
+                Severity::Minor
+            },
+            rule: "M2",
+            reserve: None,
+            from: None,
+            to: None,
+            epoch: Epoch(0),
+            why,
+            evidence: Vec::new(),
+        });
+    }
+
+    /// Ends what has had its time: wishes, released epochs.
+    fn tidy(&mut self, i: usize, step: &mut Step, clock: &mut Clock) {
+        let timing = self.view.segment.timing;
+        let reserve = &mut self.reserves[i];
+        if let Some((to, since)) = &reserve.released {
+            let waiting = self
+                .view
+                .neighbours
+                .iter()
+                .find(|n| &n.name == to)
+                .and_then(|n| n.part(&reserve.spec.name))
+                .is_some_and(|part| part.role == Role::Standby);
+            if !waiting || clock.passed(*since, timing.claim_after) {
+                reserve.released = None;
+            }
+        }
+        if let Some((_, epoch, since)) = &reserve.asks
+            && (reserve.known > *epoch || clock.passed(*since, timing.drain_max))
+        {
+            reserve.asks = None;
+        }
+        let limit = match &reserve.asked {
+            Some((Asked::HandOver(_), since)) if reserve.role != Role::Releasing => {
+                Some((*since, timing.drain_max))
+            }
+            Some((Asked::Take, since)) => Some((*since, timing.claim_after.times(2))),
+            _ => None,
+        };
+        if let Some((since, limit)) = limit
+            && clock.passed(since, limit)
+        {
+            reserve.asked = None;
+            step.events.push(Event {
+                severity: Severity::Major,
+                rule: "OP",
+                reserve: Some(reserve.spec.name.clone()),
+                from: Some(reserve.role),
+                to: Some(reserve.role),
+                epoch: reserve.epoch(),
+                why: format!(
+                    "What an operator asked for could not be done within {limit}: nothing was changed. {}",
+                    explain::no_heir(&self.view, reserve, None)
+                ),
+                evidence: explain::evidence(&self.view, reserve, clock.now()),
+            });
+        }
+    }
+
+    /// Asks the table until the role rests.
+    fn settle(&mut self, i: usize, step: &mut Step, clock: &mut Clock) {
+        for _ in 0..CHANGES_MAX {
+            let around = Around {
+                view: &self.view,
+                mode: &self.mode,
+                leaving: self.leaving,
+            };
+            let reserve = &mut self.reserves[i];
+            reserve.facts = assess::facts(around, reserve, clock);
+            let Some(rule) = decide(reserve.role, &reserve.facts) else {
+                break;
+            };
+            self.probe(i, clock.now());
+            if !rule.then.changes() {
+                self.rest(i, rule, clock.now());
+                break;
+            }
+            self.change(i, rule, step, clock);
+        }
+        self.reserves[i].stalled = false;
+    }
+
+    /// Starts and ends the question who answers for the virtual IPs.
+    fn probe(&mut self, i: usize, now: Mono) {
+        let reserve = &mut self.reserves[i];
+        if !assess::wants_probe(&self.view, reserve, &reserve.facts) {
+            reserve.probing_since = None;
+        } else if reserve.probing_since.is_none() {
+            reserve.probing_since = Some(now);
+        }
+    }
+
+    /// A row that leaves the role as it is.
+    fn rest(&mut self, i: usize, rule: &'static Rule, now: Mono) {
+        let reserve = &mut self.reserves[i];
+        reserve.holds = rule.id;
+        if rule.then == Outcome::Claim && reserve.claims.is_none() {
+            reserve.claims = Some(now);
+            reserve.probing_since.get_or_insert(now);
+        }
+        if rule.then == Outcome::Seal
+            && let Some(handing) = &mut reserve.handing
+        {
+            handing.sealed = true;
+        }
+        if !reserve.role.serves()
+            && let Some(active) = assess::active_neighbour(&self.view, reserve)
+        {
+            let name = active.name.clone();
+            self.reserves[i].source = Some(name);
+        }
+    }
+
+    /// A row that changes the role or the epoch.
+    fn change(&mut self, i: usize, rule: &'static Rule, step: &mut Step, clock: &mut Clock) {
+        let now = clock.now();
+        let evidence = explain::evidence(&self.view, &self.reserves[i], now);
+        let from = self.reserves[i].role;
+        match rule.then {
+            Outcome::Go(role) => self.go(i, role, now),
+            Outcome::Resume => self.resume(i, now),
+            Outcome::HandOver(then) => {
+                let handing = assess::handing(&self.view, &self.reserves[i], then, clock);
+                self.go(i, Role::Releasing, now);
+                self.reserves[i].handing = handing;
+            }
+            Outcome::Release => {
+                let handing = self.reserves[i].handing.take();
+                let then = handing.as_ref().map_or(Role::Standby, |h| h.then);
+                self.go(i, then, now);
+                self.reserves[i].released = handing.map(|h| (h.to, now));
+            }
+            Outcome::Abandon => {
+                self.go(i, Role::Active, now);
+                let reserve = &mut self.reserves[i];
+                reserve.asked = None;
+                reserve.retry_after = now + self.view.segment.timing.drain_max;
+            }
+            Outcome::Take | Outcome::TakeMarked => self.take(i, rule.then, now),
+            Outcome::Renumber => {
+                let reserve = &mut self.reserves[i];
+                reserve.known = reserve.known.next();
+                reserve.own = reserve.known;
+                reserve.announce += 1;
+            }
+            Outcome::Stay | Outcome::Alarm | Outcome::Announce | Outcome::Seal | Outcome::Claim => {
+            }
+        }
+        let reserve = &mut self.reserves[i];
+        reserve.rule = rule.id;
+        reserve.holds = rule.id;
+        step.events.push(Event {
+            severity: rule.severity,
+            rule: rule.id,
+            reserve: Some(reserve.spec.name.clone()),
+            from: Some(from),
+            to: Some(reserve.role),
+            epoch: reserve.epoch(),
+            why: explain::sentence(rule),
+            evidence,
+        });
+    }
+
+    fn go(&mut self, i: usize, role: Role, now: Mono) {
+        let reserve = &mut self.reserves[i];
+        if reserve.role.serves() && !role.serves() {
+            reserve.known = reserve.known.max(reserve.own);
+            reserve.stale_since = None;
+            if matches!(reserve.asked, Some((Asked::HandOver(_) | Asked::GiveUp, _))) {
+                reserve.asked = None;
+            }
+        }
+        if role == Role::Starting {
+            reserve.looked = true;
+        }
+        reserve.stalled = false;
+        reserve.role = role;
+        reserve.since = now;
+        reserve.handing = None;
+        reserve.claims = None;
+        reserve.election_since = None;
+        reserve.eligible_since = None;
+        reserve.probing_since = None;
+        reserve.source = None;
+    }
+
+    fn take(&mut self, i: usize, how: Outcome, now: Mono) {
+        let lease = self.view.segment.timing.lease;
+        let stale = self.view.data(&self.reserves[i].spec.name) != haarb_model::Data::Current;
+        self.go(i, Role::Taking, now);
+        let reserve = &mut self.reserves[i];
+        reserve.known = reserve.known.next();
+        reserve.own = reserve.known;
+        reserve.yields_to = None;
+        reserve.released = None;
+        reserve.asks = None;
+        reserve.lease_until = now + lease;
+        reserve.renewed = now;
+        reserve.stale_since = (stale || how == Outcome::TakeMarked).then_some(now);
+        if let Some((Asked::Force, _)) = reserve.asked.take() {
+            reserve.operator = Some("haarb promote --force".into());
+        } else {
+            self.mode.count_switch(now);
+        }
+    }
+
+    /// Rule X2: the same epoch, and no more than what was left of the lease.
+    fn resume(&mut self, i: usize, now: Mono) {
+        let name = self.reserves[i].spec.name.clone();
+        let Some((epoch, until)) = self
+            .view
+            .vips
+            .get(&name)
+            .map(|vip| (vip.epoch, vip.lease_until))
+        else {
+            return;
+        };
+        self.go(i, Role::Active, now);
+        let reserve = &mut self.reserves[i];
+        reserve.looked = true;
+        reserve.own = epoch;
+        reserve.known = reserve.known.max(epoch);
+        reserve.lease_until = until;
+        reserve.renewed = Mono::ZERO;
+        reserve.announce += 1;
+    }
+
+    /// Rule A13: leases are renewed while the agents they depend on are fresh.
+    fn renew(&mut self, i: usize, clock: &mut Clock) {
+        let lease = self.view.segment.timing.lease;
+        let reserve = &mut self.reserves[i];
+        if !reserve.role.serves() {
+            return;
+        }
+        let span = if reserve.facts.hands == Hands::Frozen {
+            MAINTENANCE_LEASE
+        } else {
+            lease
+        };
+        // After maintenance the lease is short again at once.
+        reserve.lease_until = reserve.lease_until.min(clock.now() + span);
+        let fresh =
+            self.view.fresh(Agent::VipAgent, clock) && self.view.fresh(Agent::Prober, clock);
+        if fresh && clock.passed(reserve.renewed, lease.part(5)) {
+            reserve.lease_until = clock.now() + span;
+            reserve.renewed = clock.now();
+            clock.passed(reserve.renewed, lease.part(5));
+        }
+    }
+
+    fn renew_payload(&mut self, clock: &mut Clock) {
+        let lease = self.view.segment.timing.lease;
+        if clock.passed(self.payload_renewed, lease.part(10)) {
+            self.payload_renewed = clock.now();
+            self.payload_until = clock.now() + lease.part(5);
+            clock.passed(self.payload_renewed, lease.part(10));
+        }
+    }
+
+    fn write_record(&self) -> Record {
+        Record {
+            reserves: self
+                .reserves
+                .iter()
+                .map(|r| (r.spec.name.clone(), r.record()))
+                .collect(),
+            left: self
+                .view
+                .neighbours
+                .iter()
+                .filter(|n| n.left)
+                .map(|n| n.name.clone())
+                .collect(),
+            maintenance: self.mode.maintenance,
+        }
+    }
+}

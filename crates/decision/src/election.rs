@@ -1,0 +1,186 @@
+//! Who takes a reserve that nobody serves (section 7): claims, yields, and when a claim
+//! has won. All of it travels as state in the adverts; nothing is asked or answered.
+
+use std::cmp::Ordering;
+
+use haarb_model::{AdvertReserve, Data, Mode, NodeName, Role};
+
+use crate::clock::Clock;
+use crate::eligible;
+use crate::facts::{Contact, Turn, Vip};
+use crate::mode::ModeState;
+use crate::neighbour::Neighbour;
+use crate::order::Standing;
+use crate::reserve::ReserveState;
+use crate::view::View;
+
+/// What counts for our own place in the order.
+#[must_use]
+pub(crate) fn standing(view: &View, reserve: &ReserveState) -> Standing {
+    Standing {
+        data: view.data(&reserve.spec.name),
+        epoch: reserve.epoch(),
+        was_active: reserve.was_active(),
+        networks: view.usable(),
+        rank: view.rank,
+    }
+}
+
+/// Whether this server may claim: as a standby it must be eligible, otherwise healthy, with
+/// the networks that its role asks for and data that may go live.
+pub(crate) fn candidate(
+    view: &View,
+    reserve: &ReserveState,
+    mode: &ModeState,
+    leaving: bool,
+    clock: &mut Clock,
+) -> bool {
+    let networks = match reserve.role {
+        Role::Standby => return reserve.obstacle.is_none(),
+        Role::Waiting => view.networks.len(),
+        Role::Starting if reserve.looked => 1,
+        _ => return false,
+    };
+    let free = matches!(
+        mode.mode,
+        Mode::Automatic | Mode::OneNetwork | Mode::Operator
+    );
+    let data = match view.data(&reserve.spec.name) {
+        Data::Current => true,
+        Data::Stale => reserve.spec.prefer == haarb_model::Prefer::Availability,
+        Data::Inconsistent => false,
+    };
+    !leaving
+        && free
+        && reserve.operator.is_none()
+        && data
+        && view.usable() >= networks
+        && eligible::by_software(view, reserve, clock).is_none()
+}
+
+/// Whether a neighbour that we hear could claim, as far as its advert tells.
+fn may_claim(view: &View, neighbour: &Neighbour, part: &AdvertReserve) -> bool {
+    let Some(advert) = neighbour.said() else {
+        return false;
+    };
+    let networks = match part.role {
+        Role::Standby => return part.eligible,
+        Role::Waiting => view.networks.len(),
+        Role::Starting => 1,
+        Role::Taking | Role::Active | Role::Releasing | Role::Failed => return false,
+    };
+    let free = matches!(advert.mode, Mode::Automatic | Mode::OneNetwork);
+    !advert.leaving && free && part.data != Data::Inconsistent && advert.usable.len() >= networks
+}
+
+/// The fact `turn`. Keeps `election_since` and forgets a claim that is not ours any more.
+pub(crate) fn turn(
+    view: &View,
+    reserve: &mut ReserveState,
+    candidate: bool,
+    clock: &mut Clock,
+) -> Turn {
+    let open = candidate && open(view, reserve);
+    if !open || view.contact(clock) != Contact::Heard {
+        reserve.election_since = None;
+        reserve.claims = None;
+        return Turn::No;
+    }
+    let since = *reserve.election_since.get_or_insert(clock.now());
+    if let Some(claimed) = reserve.claims {
+        let won = view
+            .neighbours
+            .iter()
+            .all(|n| clear(view, reserve, n, claimed, clock));
+        return if won { Turn::Won } else { Turn::Mine };
+    }
+    if reserve.yields_to.is_some() {
+        return Turn::No;
+    }
+    let timing = view.segment.timing;
+    let mine = standing(view, reserve);
+    let mut ahead = 0;
+    for neighbour in view.neighbours.iter().filter(|n| n.heard()) {
+        let Some(part) = neighbour.part(&reserve.spec.name) else {
+            // It is heard but has not said anything yet.
+            if !clock.passed(neighbour.contact_since, timing.claim_after) {
+                return Turn::No;
+            }
+            continue;
+        };
+        let young = part.role == Role::Starting
+            && !clock.passed(neighbour.contact_since, timing.claim_after);
+        if young {
+            return Turn::No;
+        }
+        let first = neighbour.standing(part).election(&mine) == Ordering::Less;
+        if first && may_claim(view, neighbour, part) {
+            ahead += 1;
+        }
+    }
+    if clock.passed(since, timing.claim_after.times(ahead)) {
+        Turn::Mine
+    } else {
+        Turn::No
+    }
+}
+
+/// Nobody whom we hear serves, claims before us, or will take over without hearing us.
+fn open(view: &View, reserve: &ReserveState) -> bool {
+    let mine = standing(view, reserve);
+    view.neighbours.iter().all(|neighbour| {
+        let Some(part) = neighbour.part(&reserve.spec.name) else {
+            return true;
+        };
+        let outranked = part.claims && neighbour.standing(part).election(&mine) == Ordering::Less;
+        let deaf = part.eligible && !neighbour.hears_me;
+        !part.role.serves() && !outranked && !deaf
+    })
+}
+
+/// Whether a neighbour does not stand in the way of our claim of `claimed`.
+fn clear(
+    view: &View,
+    reserve: &ReserveState,
+    neighbour: &Neighbour,
+    claimed: haarb_model::Mono,
+    clock: &mut Clock,
+) -> bool {
+    let timing = view.segment.timing;
+    match neighbour.contact {
+        Contact::Heard => neighbour.part(&reserve.spec.name).is_some_and(|part| {
+            let yields = part.yields_to.as_ref() == Some(&view.me) && !part.role.serves();
+            // It cannot yield to a claim that it does not hear; it cannot take either.
+            let unable = !neighbour.hears_me && !part.eligible && !part.role.serves();
+            yields || (unable && clock.passed(claimed, timing.claim_after))
+        }),
+        Contact::Silent if reserve.role == Role::Standby => {
+            eligible::fact(view, reserve, clock) == crate::facts::Eligible::Yes
+        }
+        Contact::Silent => clock.passed(neighbour.contact_since.max(claimed), timing.claim_after),
+        Contact::Quiet => clock.passed(
+            neighbour.unheard_since.max(claimed),
+            timing.software_dead_after,
+        ),
+        Contact::Unknown => false,
+    }
+}
+
+/// Whom we let go first: the claimant that we hear and that goes first in the order, if we
+/// surely hold nothing and do not claim before it ourselves.
+#[must_use]
+pub(crate) fn yields(view: &View, reserve: &ReserveState, vip: Vip) -> Option<NodeName> {
+    if reserve.role.serves() || vip != Vip::Down || !reserve.looked {
+        return None;
+    }
+    let best = view
+        .neighbours
+        .iter()
+        .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
+        .filter(|(_, part)| part.claims && !part.role.serves())
+        .min_by(|(a, x), (b, y)| a.standing(x).election(&b.standing(y)))?;
+    let (neighbour, part) = best;
+    let mine_first = reserve.claims.is_some()
+        && standing(view, reserve).election(&neighbour.standing(part)) == Ordering::Less;
+    (!mine_first).then(|| neighbour.name.clone())
+}

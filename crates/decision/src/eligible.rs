@@ -1,0 +1,139 @@
+//! Whether this server may take a reserve over: ONE predicate, which is advertised and
+//! which permits. If the two ever differed, one-way loss would make two active servers in
+//! three events; so there is no second function, and nobody else asks these questions.
+
+use haarb_model::{Agent, Data, Mode, Mono, Prefer, Role};
+
+use crate::clock::Clock;
+use crate::facts::{Contact, Eligible};
+use crate::mode::ModeState;
+use crate::reserve::{Obstacle, ReserveState};
+use crate::view::View;
+
+/// What stands in the way of a takeover by this server, the gravest first; `None`: nothing.
+///
+/// [`Obstacle::OldData`] is named only if nothing else stands in the way.
+pub(crate) fn obstacle(
+    view: &View,
+    reserve: &ReserveState,
+    mode: &ModeState,
+    leaving: bool,
+    clock: &mut Clock,
+) -> Option<Obstacle> {
+    if leaving {
+        return Some(Obstacle::Leaving);
+    }
+    let found = by_role(view, reserve, clock)
+        .or_else(|| by_mode(view, reserve, mode))
+        .or_else(|| by_software(view, reserve, clock));
+    if found.is_some() {
+        return found;
+    }
+    let (n, k) = (view.usable(), view.networks.len());
+    if n < k || view.networks.iter().any(|network| network.works.is_none()) {
+        return Some(Obstacle::Links(n, k));
+    }
+    let unproven = reserve.role == Role::Starting && !proven(view);
+    match view.data(&reserve.spec.name) {
+        Data::Inconsistent => Some(Obstacle::Inconsistent),
+        Data::Stale if reserve.spec.prefer == Prefer::Consistency => Some(Obstacle::OldData),
+        _ if unproven && reserve.spec.prefer == Prefer::Consistency => Some(Obstacle::OldData),
+        Data::Current | Data::Stale => None,
+    }
+}
+
+/// The fact `eligible`: nothing has stood in the way for `lead`, so that whoever had to let
+/// go because of it has had the time.
+pub(crate) fn fact(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Eligible {
+    match (&reserve.obstacle, reserve.eligible_since) {
+        (Some(Obstacle::OldData), _) => Eligible::OldData,
+        (None, Some(since)) if clock.passed(since, view.segment.timing.lead) => Eligible::Yes,
+        _ => Eligible::No,
+    }
+}
+
+/// The record proves that no neighbour was active after us (rule S1).
+#[must_use]
+pub(crate) fn proven(view: &View) -> bool {
+    view.neighbours.iter().all(|neighbour| neighbour.left)
+}
+
+fn by_role(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Option<Obstacle> {
+    let timing = view.segment.timing;
+    let wait = match reserve.role {
+        Role::Standby => return None,
+        Role::Waiting => timing.claim_after,
+        Role::Starting if !reserve.looked => return Some(Obstacle::TooEarly),
+        Role::Starting if proven(view) => timing.claim_after,
+        Role::Starting => timing.cold_start,
+        role => return Some(Obstacle::Role(role)),
+    };
+    let since = lonely_since(view, clock);
+    match since {
+        Some(since) if clock.passed(since, wait - timing.lead) => None,
+        _ => Some(Obstacle::TooEarly),
+    }
+}
+
+/// Since when nobody has been heard while all our networks counted.
+fn lonely_since(view: &View, clock: &mut Clock) -> Option<Mono> {
+    if !matches!(view.contact(clock), Contact::Quiet | Contact::Silent) {
+        return None;
+    }
+    let unheard = view.neighbours.iter().map(|n| n.unheard_since).max();
+    Some(view.whole_since()?.max(unheard.unwrap_or(Mono::ZERO)))
+}
+
+fn by_mode(view: &View, reserve: &ReserveState, mode: &ModeState) -> Option<Obstacle> {
+    if let Some(by) = &reserve.operator {
+        return Some(Obstacle::Operator(by.clone()));
+    }
+    let starts = matches!(reserve.role, Role::Waiting | Role::Starting);
+    match mode.mode {
+        Mode::Automatic | Mode::Operator => {}
+        Mode::OneNetwork if starts => {}
+        other => return Some(Obstacle::Mode(other)),
+    }
+    view.neighbours
+        .iter()
+        .find(|n| {
+            n.advert
+                .as_ref()
+                .is_some_and(|(_, advert)| advert.mode == Mode::Maintenance)
+        })
+        .map(|n| Obstacle::NeighbourMaintenance(n.name.clone()))
+}
+
+/// The agents and what they say about services and addresses. Also asked of candidates in
+/// an election, who need not be whole.
+pub(crate) fn by_software(
+    view: &View,
+    reserve: &ReserveState,
+    clock: &mut Clock,
+) -> Option<Obstacle> {
+    for agent in Agent::ALL {
+        let needed = match agent {
+            Agent::Syncer => reserve.spec.directories > 0,
+            Agent::Supervisor => reserve.spec.services > 0,
+            Agent::LinkWatcher | Agent::Prober | Agent::VipAgent => true,
+        };
+        let never = view
+            .agent(agent)
+            .is_none_or(|a| !a.attached && a.last == a.since);
+        if needed && (never || view.gone(agent, clock)) {
+            return Some(Obstacle::Agent(agent));
+        }
+    }
+    if let Some(run) = view.services.get(&reserve.spec.name) {
+        let why = [&run.not_startable, &run.failed]
+            .into_iter()
+            .find(|why| !why.is_empty());
+        if let Some(why) = why {
+            return Some(Obstacle::Services(why.clone()));
+        }
+    } else if reserve.spec.services > 0 {
+        return Some(Obstacle::Agent(Agent::Supervisor));
+    }
+    let vip = view.vips.get(&reserve.spec.name)?;
+    (!vip.error.is_empty()).then(|| Obstacle::Vip(vip.error.clone()))
+}

@@ -1,0 +1,394 @@
+//! What one server knows: the last report of every agent, networks with their hold, and
+//! neighbours. Raw reports come in, timers are kept here; rules never look at it directly.
+
+use std::collections::BTreeMap;
+
+use haarb_model::{
+    Agent, Data, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report, ReserveName,
+    Segment, ServiceRun, SwitchAnswer, SyncReserve, VipReserve,
+};
+
+use crate::clock::Clock;
+use crate::facts::{Contact, Links};
+use crate::neighbour::Neighbour;
+
+/// What is known of one agent.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentView {
+    /// It is connected.
+    pub attached: bool,
+    /// When it attached last, or when this run began.
+    pub since: Mono,
+    /// Its last report or sign of life.
+    pub last: Mono,
+}
+
+/// One of our own networks.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Its name.
+    pub name: NetworkName,
+    /// Our interface in it.
+    pub interface: String,
+    /// It works at this moment; `None`: not yet known.
+    pub works: Option<bool>,
+    /// Since when.
+    pub works_since: Mono,
+    /// It counts: it works, and has for `link-hold` if it was down before.
+    pub usable: bool,
+    /// Since when it counts or does not.
+    pub since: Mono,
+    /// Why it does not work; empty if it does.
+    pub reason: String,
+}
+
+/// Everything one server knows.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The segment.
+    pub segment: Segment,
+    /// This server.
+    pub me: NodeName,
+    /// Its place in the configuration.
+    pub rank: usize,
+    /// Our networks, in the order of the configuration.
+    pub networks: Vec<Network>,
+    /// The other servers, in the order of the configuration.
+    pub neighbours: Vec<Neighbour>,
+    /// Virtual IPs, as the vip-agent reported them last.
+    pub vips: BTreeMap<ReserveName, VipReserve>,
+    /// Our MAC addresses on interfaces that carry virtual IPs.
+    pub macs: BTreeMap<String, [u8; 6]>,
+    /// Replicas, as the syncer reported them last.
+    pub replicas: BTreeMap<ReserveName, SyncReserve>,
+    /// Services, as the supervisor reported them last.
+    pub services: BTreeMap<ReserveName, ServiceRun>,
+    /// Links, as the link-watcher reported them last.
+    pub links: BTreeMap<String, LinkReport>,
+    /// Switches, as the prober reported them last.
+    pub switches: BTreeMap<NetworkName, SwitchAnswer>,
+    /// Datagrams dropped, by reason (rule X4).
+    pub dropped: BTreeMap<String, u64>,
+    agents: BTreeMap<Agent, AgentView>,
+    links_known: bool,
+    /// Before this moment what neighbours say about hearing us means nothing: our prober
+    /// (or this arbiter) has only begun to speak.
+    spoken_from: Mono,
+    /// Before this moment a switch that does not answer means nothing.
+    asked_from: Mono,
+    /// Before this moment no contact is judged: we were frozen or have just begun.
+    look_until: Mono,
+}
+
+impl View {
+    /// A view that knows nothing yet.
+    #[must_use]
+    pub fn new(segment: Segment, me: NodeName, rank: usize, left: &[NodeName], now: Mono) -> Self {
+        let neighbours = segment
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.name != me)
+            .map(|(rank, node)| {
+                Neighbour::new(node.name.clone(), rank, left.contains(&node.name), now)
+            })
+            .collect();
+        let mine = segment.nodes.get(rank);
+        let networks = segment
+            .networks
+            .iter()
+            .enumerate()
+            .map(|(i, network)| Network {
+                name: network.name.clone(),
+                interface: mine
+                    .and_then(|node| node.interfaces.get(i))
+                    .cloned()
+                    .unwrap_or_default(),
+                works: None,
+                works_since: now,
+                usable: false,
+                since: now,
+                reason: "not yet known".into(),
+            })
+            .collect();
+        let agents = Agent::ALL
+            .into_iter()
+            .map(|agent| {
+                let view = AgentView {
+                    attached: false,
+                    since: now,
+                    last: now,
+                };
+                (agent, view)
+            })
+            .collect();
+        Self {
+            segment,
+            me,
+            rank,
+            networks,
+            neighbours,
+            vips: BTreeMap::new(),
+            macs: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            services: BTreeMap::new(),
+            links: BTreeMap::new(),
+            switches: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            agents,
+            links_known: false,
+            spoken_from: now,
+            asked_from: now,
+            look_until: now,
+        }
+    }
+
+    /// An agent has attached, perhaps anew.
+    pub fn attached(&mut self, now: Mono, agent: Agent) {
+        if let Some(view) = self.agents.get_mut(&agent) {
+            *view = AgentView {
+                attached: true,
+                since: now,
+                last: now,
+            };
+        }
+        if agent == Agent::Prober {
+            let timing = self.segment.timing;
+            self.spoken_from = now + timing.not_heard_after + timing.probe_interval.times(2);
+            self.asked_from = now + timing.dead_after;
+        }
+    }
+
+    /// An agent's connection is gone.
+    pub fn lost(&mut self, agent: Agent) {
+        if let Some(view) = self.agents.get_mut(&agent) {
+            view.attached = false;
+        }
+    }
+
+    /// Takes over a report. Reserves, networks and servers that are not in the segment are
+    /// left out.
+    pub fn report(&mut self, now: Mono, agent: Agent, report: Report) {
+        if let Some(view) = self.agents.get_mut(&agent) {
+            view.last = now;
+        }
+        match report {
+            Report::Alive | Report::Stalled(_) => {}
+            Report::Links(links) => {
+                self.links_known = true;
+                self.links = links
+                    .into_iter()
+                    .map(|link| (link.interface.clone(), link))
+                    .collect();
+            }
+            Report::Probe(probe) => self.note_probe(now, probe),
+            Report::Advert { from, at, advert } => {
+                if let Some(neighbour) = self.neighbours.iter_mut().find(|n| n.name == from) {
+                    neighbour.note_advert(at, advert);
+                }
+            }
+            Report::Vip(vip) => {
+                self.macs = vip.macs;
+                self.vips = by_name(vip.reserves, |part| &part.reserve);
+            }
+            Report::Sync(sync) => self.replicas = by_name(sync.reserves, |part| &part.reserve),
+            Report::Services(services) => {
+                self.services = by_name(services.reserves, |part| &part.reserve);
+            }
+        }
+    }
+
+    fn note_probe(&mut self, now: Mono, probe: ProbeReport) {
+        self.switches = probe
+            .switches
+            .into_iter()
+            .map(|switch| (switch.network, switch.answer))
+            .collect();
+        self.dropped = probe.dropped;
+        for report in probe.neighbours {
+            if let Some(neighbour) = self.neighbours.iter_mut().find(|n| n.name == report.node) {
+                neighbour.note_report(now, report);
+            }
+        }
+    }
+
+    /// We were frozen: what was known of others is not evidence any more.
+    pub fn doubt(&mut self, now: Mono) {
+        let timing = self.segment.timing;
+        self.look_until = now + timing.dead_after + timing.not_heard_after;
+        self.spoken_from = self.look_until;
+        self.asked_from = self.look_until;
+        for neighbour in &mut self.neighbours {
+            neighbour.unheard_since = now;
+            neighbour.contact_since = now;
+        }
+    }
+
+    /// Works out which networks count now. Called once per step, before anything looks.
+    /// Says which ones changed, so that announcements can follow.
+    pub fn refresh(&mut self, clock: &mut Clock) -> Vec<usize> {
+        let hold = self.segment.timing.link_hold;
+        let mut changed = Vec::new();
+        for i in 0..self.networks.len() {
+            let Some((works, reason)) = self.works(i, clock) else {
+                continue;
+            };
+            let network = &mut self.networks[i];
+            network.reason = reason;
+            let first = network.works.is_none();
+            if network.works != Some(works) {
+                network.works = Some(works);
+                network.works_since = clock.now();
+            }
+            let usable =
+                works && (first || network.usable || clock.passed(network.works_since, hold));
+            if usable != network.usable || first {
+                network.usable = usable;
+                network.since = clock.now();
+                changed.push(i);
+            }
+        }
+        changed
+    }
+
+    /// Whether a network works at this moment, and why not. `None`: cannot be told yet.
+    fn works(&self, i: usize, clock: &mut Clock) -> Option<(bool, String)> {
+        let network = &self.networks[i];
+        if !self.links_known {
+            return None;
+        }
+        match self.links.get(&network.interface) {
+            None => return Some((false, format!("no interface {}", network.interface))),
+            Some(link) if !link.up => {
+                let reason = if link.reason.is_empty() {
+                    "no carrier".into()
+                } else {
+                    link.reason.clone()
+                };
+                return Some((false, reason));
+            }
+            Some(_) => {}
+        }
+        let heard = self.neighbours.iter().any(|n| n.heard_on(&network.name));
+        match self.switches.get(&network.name) {
+            _ if heard => Some((true, String::new())),
+            Some(SwitchAnswer::Answers) => Some((true, String::new())),
+            Some(SwitchAnswer::NotAsked) => Some((true, String::new())),
+            None if !self.segment.networks[i].switch_answers => Some((true, String::new())),
+            None => None,
+            Some(SwitchAnswer::Silent) if clock.reached(self.asked_from) => Some((
+                false,
+                "carrier, but the switch does not answer and no neighbour is heard".into(),
+            )),
+            Some(SwitchAnswer::Silent) => None,
+        }
+    }
+
+    /// How many networks count.
+    #[must_use]
+    pub fn usable(&self) -> usize {
+        self.networks.iter().filter(|n| n.usable).count()
+    }
+
+    /// When every network came to count; `None` while one does not.
+    #[must_use]
+    pub fn whole_since(&self) -> Option<Mono> {
+        let whole = self.usable() == self.networks.len();
+        let last = self.networks.iter().map(|n| n.since).max()?;
+        whole.then_some(last)
+    }
+
+    /// The fact `links`. A loss counts as settled once the neighbour would have told us
+    /// that it has the same (four switch probes, two datagrams).
+    pub fn links(&self, clock: &mut Clock) -> Links {
+        if self.networks.iter().any(|n| n.works.is_none()) {
+            return Links::Unknown;
+        }
+        let usable = self.usable();
+        if usable == self.networks.len() {
+            return Links::All;
+        }
+        if usable == 0 {
+            return Links::None;
+        }
+        let timing = self.segment.timing;
+        let settle = timing.switch_interval.times(4) + timing.probe_interval.times(2);
+        let lost = self.networks.iter().filter(|n| !n.usable).map(|n| n.since);
+        match lost.max() {
+            Some(since) if clock.passed(since, settle) => Links::Some,
+            _ => Links::Fresh,
+        }
+    }
+
+    /// The fact `contact`: the best contact with any neighbour.
+    pub fn contact(&self, clock: &mut Clock) -> Contact {
+        if !clock.reached(self.look_until) {
+            return Contact::Unknown;
+        }
+        let has = |contact| self.neighbours.iter().any(|n| n.contact == contact);
+        if has(Contact::Heard) {
+            Contact::Heard
+        } else if has(Contact::Unknown) {
+            Contact::Unknown
+        } else if has(Contact::Quiet) {
+            Contact::Quiet
+        } else {
+            Contact::Silent
+        }
+    }
+
+    /// Since when all neighbours have been silent together; `None` while one is not.
+    #[must_use]
+    pub fn silent_since(&self) -> Option<Mono> {
+        let silent = self.neighbours.iter().all(|n| n.contact == Contact::Silent);
+        let last = self.neighbours.iter().map(|n| n.contact_since).max();
+        silent.then(|| last.unwrap_or(Mono::ZERO))
+    }
+
+    /// Whether what neighbours say about hearing us can be believed.
+    pub fn speaks(&self, clock: &mut Clock) -> bool {
+        clock.reached(self.spoken_from)
+    }
+
+    /// What is known of an agent.
+    #[must_use]
+    pub fn agent(&self, agent: Agent) -> Option<&AgentView> {
+        self.agents.get(&agent)
+    }
+
+    /// The agent is connected and gave a sign of life within half a lease: what depends on
+    /// it may be renewed (rule A13).
+    pub fn fresh(&self, agent: Agent, clock: &mut Clock) -> bool {
+        let half = self.segment.timing.lease.part(2);
+        self.agents
+            .get(&agent)
+            .is_some_and(|view| view.attached && !clock.passed(view.last, half))
+    }
+
+    /// The agent has given no sign of life for a whole lease: a restart would be over.
+    pub fn gone(&self, agent: Agent, clock: &mut Clock) -> bool {
+        let lease = self.segment.timing.lease;
+        self.agents
+            .get(&agent)
+            .is_none_or(|view| clock.passed(view.last, lease))
+    }
+
+    /// How good our replica is. Without directories there is nothing to be old.
+    #[must_use]
+    pub fn data(&self, reserve: &ReserveName) -> Data {
+        let directories = self.segment.reserve(reserve).map_or(0, |r| r.directories);
+        if directories == 0 {
+            return Data::Current;
+        }
+        self.replicas
+            .get(reserve)
+            .map_or(Data::Stale, |replica| replica.data)
+    }
+}
+
+fn by_name<T>(parts: Vec<T>, name: impl Fn(&T) -> &ReserveName) -> BTreeMap<ReserveName, T> {
+    parts
+        .into_iter()
+        .map(|part| (name(&part).clone(), part))
+        .collect()
+}
