@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::pin::Pin;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use haarb_model::{Mono, Span, VipSpec};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
@@ -30,12 +31,12 @@ pub const PROTOCOL: u8 = 104;
 /// `INFINITY_LIFE_TIME` of the kernel (addrconf.h).
 const FOR_EVER: u32 = u32::MAX;
 
-type Messages = futures_util::stream::BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
+type Message = NetlinkMessage<RouteNetlinkMessage>;
 
 /// The kernel's addresses and interfaces in our network namespace.
 pub struct Kernel {
     handle: Handle,
-    messages: Messages,
+    messages: Pin<Box<dyn Stream<Item = Message> + Send + Sync>>,
     names: BTreeMap<u32, String>,
     /// The kernel keeps `IFA_PROTO`. Where it does not, an address counts as ours if its
     /// lifetime ends.
@@ -58,7 +59,7 @@ impl Kernel {
         tokio::spawn(connection);
         Ok(Self {
             handle,
-            messages: messages.map(|(message, _)| message).boxed(),
+            messages: Box::pin(messages.map(|(message, _)| message)),
             names: BTreeMap::new(),
             marks: keeps_protocol(),
         })

@@ -54,7 +54,7 @@ impl Plan {
         let mut reserves: Vec<_> = setup.reserves.iter().map(Reserve::new).collect();
         for reserve in &mut reserves {
             if let Some(lease) = recorded.iter().find(|l| l.reserve == reserve.name) {
-                reserve.restore(lease, now, setup.lease);
+                reserve.restore(lease, now);
             }
         }
         Self {

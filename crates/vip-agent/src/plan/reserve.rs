@@ -41,12 +41,12 @@ impl Reserve {
         }
     }
 
-    /// Goes on with what was recorded before a restart. A lease that is over, or longer than
-    /// a lease can be (`longest`), is not gone on with; its epoch is known all the same.
-    pub(crate) fn restore(&mut self, lease: &Lease, now: Mono, longest: Span) {
+    /// Goes on with what was recorded before a restart. Of a lease that is over, only the
+    /// epoch counts.
+    pub(crate) fn restore(&mut self, lease: &Lease, now: Mono) {
         self.epoch_seen = lease.epoch_seen;
         self.epoch_held = lease.epoch_held;
-        if lease.until > now && lease.until <= now + longest {
+        if lease.until > now {
             self.until = Some(lease.until);
             self.restored = true;
         }
