@@ -48,9 +48,9 @@ SIGTERM or Ctrl-C stops the server in order: the arbiter hands over what the nei
 and lets go of the rest, then the daemons stop one by one. A second signal does not wait.
 
 If `haarb run` itself is killed (SIGKILL, out of memory), the kernel tells every daemon: the
-vip-agent and the supervisor get SIGTERM, remove the virtual IPs and stop the services; the
-others are killed. Should the vip-agent be unable to act, the lifetime of the address in the
-kernel ends it.
+vip-agent gets SIGTERM and removes the virtual IPs, the others end. Services are stopped when
+their lease ends, half a second to three seconds later, depending on the profile. Should the
+vip-agent be unable to act, the lifetime of the address in the kernel ends it.
 
 Examples:
   haarb run

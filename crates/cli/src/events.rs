@@ -69,7 +69,6 @@ pub(crate) fn change(e: &v1::EventRecord) -> Option<String> {
 }
 
 fn value(e: &v1::EventRecord) -> serde_json::Value {
-    let text = |t: &str| (!t.is_empty()).then(|| t.to_owned());
     let evidence: BTreeMap<_, _> = e.evidence.iter().map(|p| (&p.name, &p.value)).collect();
     json!({
         "seq": e.seq,
@@ -78,9 +77,9 @@ fn value(e: &v1::EventRecord) -> serde_json::Value {
         "node": e.node,
         "severity": e.severity,
         "rule": e.rule,
-        "reserve": text(&e.reserve),
-        "from": text(&e.from),
-        "to": text(&e.to),
+        "reserve": e.reserve,
+        "from": e.from,
+        "to": e.to,
         "epoch": e.epoch,
         "why": e.why,
         "evidence": evidence,

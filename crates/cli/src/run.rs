@@ -34,9 +34,11 @@ pub(crate) struct Daemon {
     pub(crate) name: &'static str,
     /// Told by the kernel when `haarb run` dies: true SIGTERM, false SIGKILL.
     ///
-    /// What holds something outside its own process must still let go of it: the vip-agent
-    /// removes the addresses, the supervisor stops the services. The others hold nothing, and
-    /// an arbiter or prober that lived on would claim towards the neighbours that all is well.
+    /// What holds something outside its own process must still let go of it in good order:
+    /// the vip-agent removes the addresses, the supervisor tells the services' keepers. The
+    /// others hold nothing, and an arbiter or prober that lived on would claim towards the
+    /// neighbours that all is well. Behind both stand the leases: without an arbiter the
+    /// keepers stop the services and the kernel ends the addresses.
     pub(crate) lets_go: bool,
 }
 

@@ -365,3 +365,27 @@ fn nothing_outlives_a_killed_run_and_whoever_holds_something_may_let_go() {
     }
     assert!(note.exists());
 }
+
+#[test]
+fn without_a_hand_over_the_services_that_outlive_the_supervisor_are_waited_for() {
+    let lab = Lab::new();
+    // Ends at SIGTERM and leaves a process behind that needs a moment, as a keeper does.
+    let script = "#!/bin/sh
+trap 'exit 0' TERM
+echo up $$ >&2
+(trap '' TERM; read _ < go; sleep 0.3; touch service-stopped) &
+wait
+wait
+";
+    let made = Command::new("mkfifo").arg(lab.path().join("go")).status();
+    assert!(made.unwrap().success());
+    lab.daemon("haarb-supervisor", script);
+    let mut run = lab.start();
+    let supervisor = run.pids()[2];
+    run.signal(Signal::SIGTERM);
+    assert!(gone(supervisor));
+    std::fs::write(lab.path().join("go"), "\n").unwrap();
+    let (said, status) = run.end();
+    assert_eq!(status, Some(0), "{said:#?}");
+    assert!(lab.path().join("service-stopped").exists());
+}

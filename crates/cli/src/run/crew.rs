@@ -1,7 +1,8 @@
 //! The daemons of this server: started, reaped, started again.
 //!
-//! No child is waited for by name: every SIGCHLD reaps whatever has ended, so that as pid 1
-//! of a container the orphans of services are reaped as well.
+//! No child is waited for by name: every SIGCHLD reaps whatever has ended. This process
+//! inherits the orphans below it (PR_SET_CHILD_SUBREAPER, prctl(2)), as pid 1 of a container
+//! does anyway: services outlive a supervisor, and the end of `haarb run` waits for them.
 
 use std::io;
 use std::path::PathBuf;
@@ -56,6 +57,7 @@ enum State {
 impl Crew {
     /// Nobody runs yet.
     pub(super) fn new(options: &Options, ready: &Ready, voice: Voice) -> io::Result<Self> {
+        nix::sys::prctl::set_child_subreaper(true)?;
         let now = Instant::now();
         let members = DAEMONS.iter().map(|daemon| Member {
             daemon,
@@ -139,16 +141,17 @@ impl Crew {
         }
     }
 
-    /// Reaps everything that has ended, whosever child it was.
-    fn reap(&mut self, restart: bool) {
+    /// Reaps everything that has ended, whosever child it was. False once no child is left.
+    fn reap(&mut self, restart: bool) -> bool {
         loop {
             let status = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(WaitStatus::StillAlive) => return true,
+                Err(Errno::ECHILD) => return false,
                 Ok(status) => status,
                 Err(Errno::EINTR) => continue,
                 Err(e) => {
                     self.voice.say(format!("haarb: waitpid: {e}"));
-                    return;
+                    return false;
                 }
             };
             let how = match status {
@@ -202,6 +205,13 @@ impl Crew {
             if self.pid(name).is_none() {
                 return;
             }
+            self.ended.recv().await;
+        }
+    }
+
+    /// Returns once no process below this one is left. Cancel-safe.
+    pub(super) async fn orphans(&mut self) {
+        while self.reap(false) {
             self.ended.recv().await;
         }
     }

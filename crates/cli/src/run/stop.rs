@@ -45,23 +45,32 @@ pub(super) async fn stop(
 ) -> Result<(), Failure> {
     let bounds = Bounds::of(ready);
     voice.say("haarb: stopping: handing over and letting go; a second signal does not wait".into());
-    let hurried = tokio::select! {
+    let asked = tokio::select! {
         // A daemon that dies now is still needed for the hand-over.
-        () = crew.tend() => false,
-        result = hand_over(options, bounds.hand_over) => {
-            voice.say(match result {
-                Ok(text) => format!("haarb: {text}"),
-                Err(reason) => format!("haarb: no hand-over: {reason}; the daemons let go by themselves"),
-            });
-            false
-        }
-        () = shutdown.requested() => {
-            voice.say("haarb: second signal: not waiting for the hand-over".into());
-            true
-        }
+        () = crew.tend() => None,
+        result = hand_over(options, bounds.hand_over) => Some(result),
+        () = shutdown.requested() => None,
     };
+    voice.say(match &asked {
+        Some(Ok(text)) => format!("haarb: {text}"),
+        Some(Err(reason)) => {
+            format!("haarb: no hand-over: {reason}; the daemons let go by themselves")
+        }
+        None => "haarb: second signal: not waiting for the hand-over".into(),
+    });
     crew.dismiss();
-    let killed = one_by_one(&bounds, hurried, voice, crew, shutdown).await;
+    let (killed, hurried) = one_by_one(&bounds, asked.is_none(), voice, crew, shutdown).await;
+    if !hurried && !matches!(asked, Some(Ok(_))) {
+        // Services end with their lease, below keepers that outlive the supervisor: as pid 1
+        // of a container, ending before them would cut their stop commands short.
+        tokio::select! {
+            () = crew.orphans() => {}
+            () = tokio::time::sleep(bounds.services) => {
+                voice.say("haarb: processes of services go on; look for them with ps".into());
+            }
+            () = shutdown.requested() => {}
+        }
+    }
     crew.last_words().await;
     if killed.is_empty() {
         let _ = print("haarb: stopped\n");
@@ -92,14 +101,14 @@ async fn hand_over(options: &Options, bound: Duration) -> Result<String, String>
         .unwrap_or_else(|_| Err(format!("not done within {}s", bound.as_secs())))
 }
 
-/// Ends the daemons in order; returns those that had to be killed.
+/// Ends the daemons in order; returns those that had to be killed, and whether it hurried.
 async fn one_by_one(
     bounds: &Bounds,
     mut hurried: bool,
     voice: &Voice,
     crew: &mut Crew,
     shutdown: &mut Shutdown,
-) -> Vec<&'static str> {
+) -> (Vec<&'static str>, bool) {
     let mut killed = Vec::new();
     for name in ORDER {
         if !crew.signal(name, Signal::SIGTERM) {
@@ -124,7 +133,7 @@ async fn one_by_one(
             }
         }
     }
-    killed
+    (killed, hurried)
 }
 
 /// How long the steps may take with this configuration.
@@ -146,7 +155,7 @@ impl Bounds {
         let drain = ready.config.timing.drain_max.to_duration();
         Self {
             hand_over: services + drain + MARGIN,
-            services: services + MARGIN,
+            services: ready.config.timing.lease.to_duration() + services + MARGIN,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The status as JSON. The keys are a promise to scripts: more may come, none may go.
+//! The status as JSON. The keys are a promise to scripts: more may come, none may go. A text
+//! that is not there is empty; a number or moment that is not there is `null`.
 
 use haarb_api::v1;
 use haarb_model::{DirectoryState, ServiceState};
@@ -38,14 +39,6 @@ fn moment(unix_ms: u64) -> Value {
     match unix_ms {
         0 => Value::Null,
         ms => rfc3339(ms).into(),
-    }
-}
-
-/// An empty name is nobody.
-fn nobody(name: &str) -> Value {
-    match name {
-        "" => Value::Null,
-        name => name.into(),
     }
 }
 
@@ -92,7 +85,7 @@ fn reserve(r: &v1::ReserveStatus) -> Value {
         "name": r.name,
         "role": role(r.role()).to_string(),
         "epoch": r.epoch,
-        "active_on": nobody(&r.active_on),
+        "active_on": r.active_on,
         "since": moment(r.since_unix_ms),
         "vips": r.vips.iter().map(|v| json!({
             "address": v.address,
@@ -108,12 +101,12 @@ fn reserve(r: &v1::ReserveStatus) -> Value {
             "state": directory_state(d.state()).map_or("unknown", DirectoryState::as_str),
             "lag_ms": d.lag_ms,
             "pending_files": d.pending_files,
-            "error": nobody(&d.error),
+            "error": d.error,
         })).collect::<Vec<_>>(),
         "data": super::text::data(r.data()),
         "conflicts": r.conflicts,
         "eligible": r.eligible,
-        "not_eligible": nobody(&r.not_eligible),
+        "not_eligible": r.not_eligible,
     })
 }
 
@@ -121,7 +114,7 @@ pub(crate) fn alarm(a: &v1::Alarm) -> Value {
     json!({
         "severity": a.severity,
         "rule": a.rule,
-        "reserve": nobody(&a.reserve),
+        "reserve": a.reserve,
         "text": a.text,
         "since": moment(a.since_unix_ms),
     })

@@ -241,7 +241,7 @@ fn scripts_find_every_promised_key() {
     }
     assert_eq!(v["mode"], "manual");
     assert_eq!(v["reserves"][0]["role"], "waiting");
-    assert!(v["reserves"][0]["active_on"].is_null());
+    assert_eq!(v["reserves"][0]["active_on"], "");
     let healthy = serde_json::to_string_pretty(&json::value(&healthy())).unwrap();
     expect![[r#"
         {
@@ -321,7 +321,7 @@ fn scripts_find_every_promised_key() {
               "data": "current",
               "directories": [
                 {
-                  "error": null,
+                  "error": "",
                   "lag_ms": 0,
                   "path": "/srv/sip",
                   "pending_files": 0,
@@ -331,7 +331,7 @@ fn scripts_find_every_promised_key() {
               "eligible": true,
               "epoch": 12,
               "name": "sip",
-              "not_eligible": null,
+              "not_eligible": "",
               "role": "active",
               "services": [
                 {
