@@ -4,10 +4,12 @@
 //! not possible, every test is reported as *ignored* with the reason, never as passed. One lab runs at a
 //! time on a machine, also when a runner starts one process per test: they queue at a file lock.
 
-use std::{fs::File, path::PathBuf, process::ExitCode};
+use std::{fs::File, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use haarb_lab::{
+    clock::Stamp,
     error::LabError,
+    fake,
     plan::Plan,
     sandbox::{self, Sandbox},
     segment::Segment,
@@ -23,8 +25,31 @@ pub struct Bench {
     name: &'static str,
 }
 
-/// One test: its name and what it does.
-pub type Test = (&'static str, fn(&Bench) -> anyhow::Result<()>);
+/// One test.
+#[derive(Clone, Copy)]
+pub struct Test {
+    name: &'static str,
+    run: fn(&Bench) -> anyhow::Result<()>,
+    needs: fn(&Sandbox) -> Result<(), String>,
+}
+
+impl Test {
+    /// A test that runs wherever a lab does.
+    #[must_use]
+    pub const fn new(name: &'static str, run: fn(&Bench) -> anyhow::Result<()>) -> Self {
+        Self {
+            name,
+            run,
+            needs: |_| Ok(()),
+        }
+    }
+
+    /// The same test, run only where `needs` finds nothing missing; its error is the reason shown.
+    #[must_use]
+    pub const fn needing(self, needs: fn(&Sandbox) -> Result<(), String>) -> Self {
+        Self { needs, ..self }
+    }
+}
 
 impl Bench {
     /// A private directory for this test.
@@ -54,7 +79,7 @@ impl Bench {
             Plan::pair(),
             self.dir(),
             self.programs()?,
-            haarb_lab::fake::boot_service,
+            fake::boot_service,
         )?;
         Ok(lab)
     }
@@ -67,15 +92,21 @@ pub fn main(tests: &[Test]) -> ExitCode {
     if let Some(code) = haarb_lab::roles::dispatch() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
+    if std::env::args().nth(1).as_deref() == Some(SIT) {
+        return sit();
+    }
     let mut args = Arguments::from_args();
     // One lab at a time; and the harness must not run tests in threads of one process either.
     args.test_threads = Some(1);
-    if args.list {
-        return libtest_mimic::run(&args, trials(tests, None)).exit_code();
-    }
-    let _turn = take_turn();
-    let outcome = sandbox::enter(&[]).map_err(|error| error.to_string());
-    libtest_mimic::run(&args, trials(tests, Some(&outcome))).exit_code()
+    // What cannot run is known when the tests are listed, too: a runner that starts one process per
+    // test would otherwise count it as passed.
+    let _turn = if args.list { None } else { take_turn() };
+    let sandbox = sandbox::enter(&[]).map_err(|error| error.to_string());
+    let trials = tests
+        .iter()
+        .map(|test| trial(*test, &sandbox, args.list))
+        .collect();
+    libtest_mimic::run(&args, trials).exit_code()
 }
 
 /// Waits until no other test program uses a lab. The lock ends with the process, however that ends.
@@ -84,25 +115,68 @@ fn take_turn() -> Option<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusive).ok()
 }
 
-fn trials(tests: &[Test], sandbox: Option<&Result<Sandbox, String>>) -> Vec<Trial> {
-    tests
-        .iter()
-        .map(|(name, test)| {
-            let (name, test) = (*name, *test);
-            let sandbox = sandbox.cloned();
-            Trial::ignorable_test(name, move || match sandbox {
-                Some(Ok(sandbox)) => run(&Bench { sandbox, name }, test),
-                Some(Err(reason)) => Ok(Completion::ignored_with(reason)),
-                None => Ok(Completion::ignored_with("only listed")),
-            })
-        })
-        .collect()
+fn trial(test: Test, sandbox: &Result<Sandbox, String>, listing: bool) -> Trial {
+    let ready = sandbox
+        .clone()
+        .and_then(|sandbox| (test.needs)(&sandbox).map(|()| sandbox));
+    let ignored = listing && ready.is_err();
+    let run = move || match ready {
+        Ok(sandbox) => run(
+            &Bench {
+                sandbox,
+                name: test.name,
+            },
+            test.run,
+        ),
+        // nextest runs what is listed as ignored only when it is asked for it by name.
+        Err(reason) if std::env::var_os("NEXTEST").is_some() => {
+            Err(Failed::from(format!("cannot run here: {reason}")))
+        }
+        Err(reason) => Ok(Completion::ignored_with(reason)),
+    };
+    Trial::ignorable_test(test.name, run).with_ignored_flag(ignored)
 }
 
 fn run(bench: &Bench, test: fn(&Bench) -> anyhow::Result<()>) -> Result<Completion, Failed> {
     test(bench)
         .map(|()| Completion::Completed)
         .map_err(|error| Failed::from(format!("{error:#}")))
+}
+
+/// First argument that makes the test program build a lab of its own, say `ready`, and sit there until
+/// it is killed or its standard input ends: a lab for tests that look at one from outside.
+pub const SIT: &str = "@sit";
+
+fn sit() -> ExitCode {
+    let sat = || -> anyhow::Result<()> {
+        let sandbox = sandbox::enter(&[])?;
+        let bench = Bench {
+            sandbox,
+            name: "sit",
+        };
+        let mut lab = bench.bare_segment()?;
+        for server in 0..lab.plan().servers.len() {
+            lab.power_on(server)?;
+        }
+        let since = Stamp::now();
+        for vip in 0..lab.plan().vips.len() {
+            fake::take(&lab, 0, vip)?;
+        }
+        with_logs(
+            &lab,
+            lab.until_served_by(0, since, false, Duration::from_secs(10)),
+        )?;
+        writeln!(std::io::stdout(), "ready")?;
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+        Ok(())
+    };
+    match sat() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The logs of all servers, for a failing test to show.

@@ -1,7 +1,11 @@
 //! Tests of the lab itself and of real daemons in it. Each needs namespaces; see the library.
 
+mod faults;
 mod measures;
+mod sandbox;
+mod support;
 
 fn main() -> std::process::ExitCode {
-    haarb_integration_tests::main(measures::TESTS)
+    let tests = [measures::TESTS, faults::TESTS, sandbox::TESTS].concat();
+    haarb_integration_tests::main(&tests)
 }
