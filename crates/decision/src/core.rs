@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::command::{self, Command};
 use crate::duties;
 use crate::explain;
-use crate::facts::{Hands, Vip};
+use crate::facts::Hands;
 use crate::mode::ModeState;
 use crate::record::{Record, RecordReserve};
 use crate::reserve::{Asked, ReserveState};
@@ -246,9 +246,8 @@ impl Core {
     }
 
     /// All reserves, in the order of the configuration.
-    #[must_use]
-    pub fn reserves(&self) -> &[ReserveState] {
-        &self.reserves
+    pub fn reserves(&self) -> impl Iterator<Item = &ReserveState> {
+        self.reserves.iter()
     }
 
     /// The mode, since when, and what ends it.
@@ -278,17 +277,23 @@ impl Core {
         assess::active_neighbour(&self.view, reserve).map(|n| &n.name)
     }
 
-    /// Nothing is held here any more: after [`Command::Shutdown`] the daemons may go.
+    /// Something is held here: a role that serves, a virtual IP, a service. After
+    /// [`Command::Shutdown`] the daemons may go once nothing is.
     #[must_use]
-    pub fn holds_nothing(&self) -> bool {
-        self.reserves.iter().all(|reserve| {
-            let stopped = reserve.spec.services == 0
-                || self
+    pub fn holds(&self) -> bool {
+        self.reserves.iter().any(|reserve| {
+            let runs = reserve.spec.services > 0
+                && self
                     .view
                     .services
                     .get(&reserve.spec.name)
-                    .is_none_or(|run| run.stopped);
-            !reserve.role.serves() && reserve.facts.vip == Vip::Down && stopped
+                    .is_some_and(|run| !run.stopped);
+            let held = self
+                .view
+                .vips
+                .get(&reserve.spec.name)
+                .is_some_and(|vip| vip.vips.iter().any(|address| address.held));
+            reserve.role.serves() || held || runs
         })
     }
 
