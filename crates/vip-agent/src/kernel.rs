@@ -259,7 +259,7 @@ impl Kernel {
             Ok(()) => Outcome::Gone,
             Err(error) => match errno(&error) {
                 libc::EADDRNOTAVAIL | libc::ENODEV => Outcome::Gone,
-                _ => Outcome::Failed(refused("remove", vip, &error)),
+                _ => Outcome::Stuck(refused("remove", vip, &error)),
             },
         }
     }

@@ -275,6 +275,7 @@ impl Plan {
                 None
             }
             Outcome::Failed(error) => address.failed(now, error),
+            Outcome::Stuck(error) => address.stuck(now, error),
         };
         self.notes.extend(note);
     }

@@ -56,8 +56,11 @@ pub(crate) struct Address {
     lost: bool,
     /// How often that was mended.
     put_back: u64,
-    /// Nothing is asked of the kernel before this moment.
+    /// Nothing is added or refreshed before this moment.
     retry_at: Mono,
+    /// The kernel refused to remove it, and is not asked again before this moment. Not the
+    /// same as the other: to let go must never wait for anything else.
+    remove_at: Mono,
     pub(crate) error: String,
     pub(crate) announcer: Announcer,
     pub(crate) probe: Option<Probe>,
@@ -75,6 +78,7 @@ impl Address {
             lost: false,
             put_back: 0,
             retry_at: Mono::ZERO,
+            remove_at: Mono::ZERO,
             error: String::new(),
             announcer: Announcer::default(),
             probe: None,
@@ -86,7 +90,7 @@ impl Address {
     /// What the kernel should do now.
     pub(crate) fn step(&mut self, now: Mono, wanted: Wanted, link: Option<&Link>) -> Option<Step> {
         match (wanted, self.ours) {
-            (Wanted::No, Some(_)) => (now >= self.retry_at).then_some(Step::Remove),
+            (Wanted::No, Some(_)) => (now >= self.remove_at).then_some(Step::Remove),
             (Wanted::No, None) => {
                 self.error.clear();
                 self.lost = false;
@@ -115,12 +119,15 @@ impl Address {
 
     /// When [`Self::step`] will answer otherwise although nothing happens.
     pub(crate) fn deadline(&self, now: Mono, wanted: Wanted) -> Option<Mono> {
-        let pending = match wanted {
-            Wanted::No => self.ours.is_some(),
-            Wanted::Keep => false,
-            Wanted::Hold(_) => !self.error.is_empty() || self.ours.is_none(),
+        let (pending, at) = match wanted {
+            Wanted::No => (self.ours.is_some(), self.remove_at),
+            Wanted::Keep => (false, Mono::ZERO),
+            Wanted::Hold(_) => {
+                let pending = !self.error.is_empty() || self.ours.is_none();
+                (pending, self.retry_at)
+            }
         };
-        (pending && self.retry_at > now).then_some(self.retry_at)
+        (pending && at > now).then_some(at)
     }
 
     fn obstacle(&self, link: Option<&Link>) -> Option<String> {
@@ -166,14 +173,25 @@ impl Address {
         self.ours = None;
         self.lost = false;
         self.error.clear();
-        self.retry_at = Mono::ZERO;
+        self.retry_now();
         self.announcer.stop();
         self.claim = None;
         self.defended = None;
     }
 
+    /// The kernel refused to add or refresh it.
     pub(crate) fn failed(&mut self, now: Mono, error: String) -> Option<Note> {
         self.retry_at = now + RETRY;
+        self.say(error)
+    }
+
+    /// The kernel refused to remove it.
+    pub(crate) fn stuck(&mut self, now: Mono, error: String) -> Option<Note> {
+        self.remove_at = now + RETRY;
+        self.say(error)
+    }
+
+    fn say(&mut self, error: String) -> Option<Note> {
         (self.error != error).then(|| {
             self.error.clone_from(&error);
             Note::Failed(error)
@@ -188,6 +206,7 @@ impl Address {
     /// Conditions have changed: what failed may go now.
     pub(crate) fn retry_now(&mut self) {
         self.retry_at = Mono::ZERO;
+        self.remove_at = Mono::ZERO;
     }
 
     /// Whether the kernel's entry is the one that we would make.

@@ -157,8 +157,10 @@ pub enum Outcome {
         /// Under which prefix length.
         prefix: u8,
     },
-    /// The kernel refused; what, where, what to do.
+    /// The kernel refused to add or refresh it; what, where, what to do.
     Failed(String),
+    /// The kernel refused to remove it; what, where, what to do.
+    Stuck(String),
 }
 
 /// What an operator should find in the log.
