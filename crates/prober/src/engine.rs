@@ -234,6 +234,15 @@ impl Engine {
         }
     }
 
+    /// Whether a neighbour would be called silent now that was not yet. Who calls this has one
+    /// last chance to look for a sign of life.
+    #[must_use]
+    pub fn verdict_due(&self, now: Mono) -> bool {
+        self.neighbours
+            .iter()
+            .any(|n| !n.reported.silent && n.detector.is_silent(now))
+    }
+
     /// Judges, then sends what is due. After it, [`Engine::reports`] are to be delivered.
     pub fn step(&mut self, now: Mono, outlet: &mut impl Outlet) {
         let news = self.judge(now);

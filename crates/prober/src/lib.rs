@@ -10,5 +10,10 @@
 pub mod detector;
 mod echoes;
 pub mod engine;
+mod icmp;
 mod loss;
+mod port;
+mod run;
 pub mod switch;
+
+pub use run::{run, serve};

@@ -1,0 +1,361 @@
+//! The sockets of one network: ICMP and UDP, bound to its interface and to our address there.
+//!
+//! An interface or address that is not there, or vanishes, is a fact and not an error: the
+//! port stays closed, says so once, and tries again.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsRawFd as _;
+use std::task::Context;
+
+use haarb_daemon::{clock, timer};
+use haarb_model::{Mono, Span};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use nix::time::{ClockId, clock_gettime};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::icmp::{self, Kind};
+
+/// Between two attempts to open a port. An attempt costs some 20 us.
+const RETRY_AFTER: Span = Span::from_millis(100);
+/// Of the kernel's priorities (socket(7), SO_PRIORITY) the highest that needs no privilege.
+const PRIORITY: u32 = 6;
+/// Class selector 6, network control (RFC 2474): what switches prefer under load.
+const TRAFFIC_CLASS: u32 = 0xc0;
+/// Packets that are read from one socket before another has its turn: more than a neighbour
+/// sends in a second, so that only a flood is interrupted.
+const READ_MAX: usize = 256;
+/// Longer than any datagram: what is longer is cut and fails its authentication.
+const READ_BYTES: usize = 2048;
+/// A kernel time stamp that is further back is the work of a wall clock that was set.
+const STAMP_AGE_MAX: Span = Span::from_secs(1);
+
+/// What a port is made for.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The interface to bind to.
+    pub(crate) interface: String,
+    /// Our own address there.
+    pub(crate) address: IpAddr,
+    /// The UDP port of all servers.
+    pub(crate) port: u16,
+    /// Addresses that will be asked are IPv4, or IPv6.
+    pub(crate) asks: [bool; 2],
+    /// The number of this run.
+    pub(crate) session: u64,
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub(crate) enum Arrived<'a> {
+    /// The reply to one of our requests.
+    Reply { from: IpAddr, number: u64 },
+    /// A datagram from whomever.
+    Datagram(&'a [u8]),
+}
+
+/// The sockets of one network.
+#[derive(Debug)]
+pub(crate) struct Port {
+    place: Place,
+    open: Option<Open>,
+    retry_at: Mono,
+    /// The last reason why it is closed, so that it is said once.
+    complaint: Option<String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    index: u32,
+    echo: Vec<(Kind, AsyncFd<Socket>)>,
+    udp: AsyncFd<Socket>,
+}
+
+impl Port {
+    pub(crate) const fn new(place: Place) -> Self {
+        Self {
+            place,
+            open: None,
+            retry_at: Mono::ZERO,
+            complaint: None,
+        }
+    }
+
+    /// Opens what is closed, if it is time to try.
+    pub(crate) fn repair(&mut self, now: Mono) {
+        if self.open.is_some() || now < self.retry_at {
+            return;
+        }
+        self.retry_at = now + RETRY_AFTER;
+        let Place {
+            interface, address, ..
+        } = &self.place;
+        match self.place.open() {
+            Ok(open) => {
+                tracing::info!("{interface}: probing from {address}");
+                self.open = Some(open);
+                self.complaint = None;
+            }
+            Err(reason) => {
+                if self.complaint.as_ref() != Some(&reason) {
+                    tracing::warn!(
+                        "{interface}: cannot probe from {address}: {reason}; trying again"
+                    );
+                    self.complaint = Some(reason);
+                }
+            }
+        }
+    }
+
+    /// Sends an ECHO request. When it left, or `None` where it did not.
+    pub(crate) fn echo(&mut self, to: IpAddr, number: u64) -> Option<Mono> {
+        let open = self.open.as_ref()?;
+        let (kind, socket) = open
+            .echo
+            .iter()
+            .find(|(kind, _)| (*kind == Kind::V6) == to.is_ipv6())?;
+        let request = icmp::request(*kind, self.place.session, number);
+        let at = clock::now();
+        let sent = socket
+            .get_ref()
+            .send_to(&request, &target(to, 0, open.index));
+        match sent {
+            Ok(_) => Some(at),
+            Err(error) => {
+                self.failed(&error);
+                None
+            }
+        }
+    }
+
+    /// Sends a datagram.
+    pub(crate) fn datagram(&mut self, to: IpAddr, bytes: &[u8]) {
+        let Some(open) = &self.open else { return };
+        let to = target(to, self.place.port, open.index);
+        if let Err(error) = open.udp.get_ref().send_to(bytes, &to) {
+            self.failed(&error);
+        }
+    }
+
+    /// A send failed. Sockets whose interface or address is gone are closed, to be opened anew;
+    /// a full queue, a firewall or a missing route leave them as they are.
+    fn failed(&mut self, error: &io::Error) {
+        let Some(open) = &self.open else { return };
+        let gone = matches!(
+            error.raw_os_error().map(Errno::from_raw),
+            Some(Errno::ENODEV | Errno::ENXIO | Errno::EINVAL | Errno::EADDRNOTAVAIL)
+        );
+        if gone || index_of(&self.place.interface) != Some(open.index) {
+            tracing::warn!(
+                "{}: {} is gone ({error})",
+                self.place.interface,
+                self.place.address
+            );
+            self.open = None;
+            self.retry_at = Mono::ZERO;
+        }
+    }
+
+    /// Whether a socket may have something to read. Registers the task for all of them.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> bool {
+        let Some(open) = &self.open else { return false };
+        let mut ready = false;
+        for (_, socket) in &open.echo {
+            ready |= socket.poll_read_ready(context).is_ready();
+        }
+        ready | open.udp.poll_read_ready(context).is_ready()
+    }
+
+    /// Reads what has arrived. `all` asks the kernel even where the reactor has not heard of
+    /// anything yet.
+    pub(crate) fn drain(&self, all: bool, mut take: impl FnMut(Arrived<'_>, Mono)) {
+        let Some(open) = &self.open else { return };
+        let clocks = Clocks::read();
+        for (kind, socket) in &open.echo {
+            read_all(socket, all, &clocks, |bytes, from, at| {
+                let number = icmp::reply(*kind, self.place.session, bytes);
+                if let (Some(number), Some(from)) = (number, from) {
+                    take(Arrived::Reply { from, number }, at);
+                }
+            });
+        }
+        read_all(&open.udp, all, &clocks, |bytes, _, at| {
+            take(Arrived::Datagram(bytes), at);
+        });
+    }
+}
+
+impl Place {
+    fn open(&self) -> Result<Open, String> {
+        let index = index_of(&self.interface).ok_or("there is no such interface")?;
+        let text = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        let mut echo = Vec::new();
+        for v6 in [false, true] {
+            if self.asks[usize::from(v6)] {
+                echo.push(self.open_echo(v6, index).map_err(text("ICMP"))?);
+            }
+        }
+        let udp = self.open_udp(index).map_err(text("UDP"))?;
+        Ok(Open { index, echo, udp })
+    }
+
+    fn open_echo(&self, v6: bool, index: u32) -> io::Result<(Kind, AsyncFd<Socket>)> {
+        let (domain, protocol) = if v6 {
+            (Domain::IPV6, Protocol::ICMPV6)
+        } else {
+            (Domain::IPV4, Protocol::ICMPV4)
+        };
+        let (kind, socket) = match Socket::new(domain, Type::RAW, Some(protocol)) {
+            Ok(socket) if v6 => (Kind::V6, socket),
+            Ok(socket) => (Kind::RawV4, socket),
+            // A ping socket needs no privilege where ping_group_range allows it (icmp(7)).
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let kind = if v6 { Kind::V6 } else { Kind::PingV4 };
+                let socket = Socket::new(domain, Type::DGRAM, Some(protocol));
+                (kind, socket.map_err(|_| error)?)
+            }
+            Err(error) => return Err(error),
+        };
+        // Before it is bound, so that nothing slips in unfiltered.
+        socket.attach_filter(&icmp::filter(kind, self.session))?;
+        self.prepare(&socket, v6)?;
+        if self.address.is_ipv6() == v6 {
+            socket.bind(&target(self.address, 0, index))?;
+        }
+        Ok((kind, timer::register(socket)?))
+    }
+
+    fn open_udp(&self, index: u32) -> io::Result<AsyncFd<Socket>> {
+        let v6 = self.address.is_ipv6();
+        let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if v6 {
+            socket.set_only_v6(true)?;
+        }
+        self.prepare(&socket, v6)?;
+        socket.bind(&target(self.address, self.port, index))?;
+        timer::register(socket)
+    }
+
+    fn prepare(&self, socket: &Socket, v6: bool) -> io::Result<()> {
+        socket.bind_device(Some(self.interface.as_bytes()))?;
+        socket.set_nonblocking(true)?;
+        setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
+        // Both only help; a kernel or container that refuses them is no reason to stop.
+        let _ = if v6 {
+            socket.set_tclass_v6(TRAFFIC_CLASS)
+        } else {
+            socket.set_tos_v4(TRAFFIC_CLASS)
+        };
+        let _ = socket.set_priority(PRIORITY);
+        Ok(())
+    }
+}
+
+fn index_of(interface: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(interface).ok()
+}
+
+/// An address as the kernel wants it: link-local ones of IPv6 need their interface.
+fn target(address: IpAddr, port: u16, index: u32) -> SockAddr {
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            SocketAddrV6::new(v6, port, 0, index).into()
+        }
+        _ => SocketAddr::new(address, port).into(),
+    }
+}
+
+fn read_all(
+    socket: &AsyncFd<Socket>,
+    all: bool,
+    clocks: &Clocks,
+    mut take: impl FnMut(&[u8], Option<IpAddr>, Mono),
+) {
+    let mut bytes = [0; READ_BYTES];
+    for _ in 0..READ_MAX {
+        let read = if all {
+            read_one(socket.get_ref(), &mut bytes, clocks)
+        } else {
+            // Without a system call where the reactor knows that nothing is there.
+            socket.try_io(Interest::READABLE, |s| read_one(s, &mut bytes, clocks))
+        };
+        match read {
+            Ok((length, from, at)) => take(&bytes[..length], from, at),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Nothing more; or the socket reports an error of an earlier send, which sending
+            // will meet again.
+            Err(_) => return,
+        }
+    }
+}
+
+fn read_one(
+    socket: &Socket,
+    bytes: &mut [u8],
+    clocks: &Clocks,
+) -> io::Result<(usize, Option<IpAddr>, Mono)> {
+    let mut control = [0_u8; 128];
+    let mut slices = [IoSliceMut::new(bytes)];
+    let message = recvmsg::<SockaddrStorage>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::MSG_DONTWAIT,
+    )?;
+    let from = message.address.as_ref().and_then(|address| {
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
+    });
+    let stamp = message.cmsgs().ok().and_then(|mut all| {
+        all.find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampns(time) => Some(nanos(time)),
+            _ => None,
+        })
+    });
+    Ok((message.bytes, from, clocks.arrival(stamp)))
+}
+
+/// Both clocks at one moment: the kernel stamps packets with the wall clock, we count in
+/// CLOCK_BOOTTIME.
+#[derive(Debug)]
+struct Clocks {
+    now: Mono,
+    wall_ns: i128,
+}
+
+impl Clocks {
+    fn read() -> Self {
+        Self {
+            now: clock::now(),
+            wall_ns: clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, nanos),
+        }
+    }
+
+    /// When a packet arrived. Later than now, or too long ago: the wall clock was set between;
+    /// then now is the best that is known.
+    fn arrival(&self, stamp: Option<i128>) -> Mono {
+        let age = stamp
+            .map(|stamp| (self.wall_ns - stamp) / 1000)
+            .and_then(|us| u64::try_from(us).ok())
+            .map(Span::from_micros)
+            .filter(|&age| age <= STAMP_AGE_MAX);
+        match age {
+            Some(age) => self.now - age,
+            // It arrived after the clocks were read, or its age is not known.
+            None => clock::now(),
+        }
+    }
+}
+
+fn nanos(time: nix::sys::time::TimeSpec) -> i128 {
+    i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec())
+}
+
+#[cfg(test)]
+mod tests;
