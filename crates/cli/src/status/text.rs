@@ -133,11 +133,12 @@ impl Page<'_> {
                 (true, false) => "DOES NOT HEAR THIS SERVER   ",
                 (false, _) => "",
             };
-            let dead_after = Span::from_micros(n.dead_after_us);
-            self.line(format!(
-                "  {:<10} {state} {hears}dead after {dead_after} of silence",
-                n.name
-            ));
+            // Nothing is known yet where the prober has not reported.
+            let dead_after = match n.dead_after_us {
+                0 => String::new(),
+                us => format!("dead after {} of silence", Span::from_micros(us)),
+            };
+            self.line(format!("  {:<10} {state} {hears}{dead_after}", n.name));
             for p in &n.paths {
                 self.path(p);
             }
