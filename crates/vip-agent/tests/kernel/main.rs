@@ -9,12 +9,14 @@ mod server;
 use std::time::Duration;
 
 use haarb_daemon::clock;
-use haarb_model::{Mono, ProbeAnswer, Report, Span, VipDuty};
+use haarb_model::{Mono, ProbeAnswer, Report, Span, VipDuty, VipSpec};
 use libtest_mimic::{Arguments, Trial};
 use net::{Net, Other};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use server::{Inside, Process, all_held, duties, hold, ms_since, nothing, probe, vips};
+use server::{
+    Inside, Process, all_held, config_with, duties, hold, ms_since, nothing, probe, vips,
+};
 
 /// Longer than anything takes on a loaded machine; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ fn main() -> std::process::ExitCode {
         trial("without_carrier_a_probe_is_not_silent", probes_deaf),
         trial("it_defends_what_it_holds_once_per_10_s", defends),
         trial("a_burst_follows_the_cable", announces_on_link_up),
+        trial("an_interface_that_went_down_serves_again", down_and_up),
+        trial("loopback_and_bridge_carry_vips_too", other_interfaces),
         trial("killed_it_leaves_the_address_to_the_kernel", killed),
         trial("restarted_it_goes_on_without_a_flap", restarted),
         trial("sigterm_lets_go_and_sigusr1_does_not", signals),
@@ -318,6 +322,65 @@ async fn announces_on_link_up(net: Net) {
     for vip in &vips {
         other.hears(vip.address, 3).await;
     }
+    agent.stop().await;
+}
+
+async fn down_and_up(net: Net) {
+    let vips = vips();
+    let mut agent = Inside::start().await;
+    agent.tell(hold(1, 20_000)).await;
+    agent.until("both held", |r| all_held(r, true)).await;
+    let other = Other::new(&net, &vips).await;
+    // The kernel drops IPv6 addresses of an interface that is set down, and may refuse to
+    // take them until it is up again.
+    net.set_here(false).await;
+    agent.tell(hold(1, 20_000)).await;
+    agent.until("the directive", |_| true).await;
+    other.heard();
+    net.set_here(true).await;
+    for vip in &vips {
+        other.hears(vip.address, 3).await;
+        assert!(net.found(vip.address).await.is_some_and(|f| f.ours));
+    }
+    agent.tell(hold(1, 20_001)).await;
+    let report = agent.until("both held", |r| all_held(r, true)).await;
+    assert_eq!(report.error, "");
+    agent.stop().await;
+}
+
+async fn other_interfaces(net: Net) {
+    let [v4, v6] = vips();
+    let on = |vip: &VipSpec, interface: &str, prefix| VipSpec {
+        prefix,
+        interface: interface.into(),
+        ..vip.clone()
+    };
+    let loopback = [on(&v4, "lo", 32), on(&v6, "lo", 128)];
+    let mut agent = Inside::start_with(&config_with(&loopback)).await;
+    agent.tell(probe(vec![])).await;
+    let answer = agent.until("an answer", |r| r.probe_since.is_some()).await;
+    assert_eq!(answer.probe, ProbeAnswer::Silent, "nobody else is there");
+    agent.tell(hold(1, 20_000)).await;
+    agent.until("both held", |r| all_held(r, true)).await;
+    agent.stop().await;
+    assert!(!net.has(v4.address).await && !net.has(v6.address).await);
+
+    // The bridge comes after the agent, as it does in many a boot.
+    let bridged = [on(&v4, "br0", 24), on(&v6, "br0", 64)];
+    let mut agent = Inside::start_with(&config_with(&bridged)).await;
+    agent.tell(hold(1, 20_000)).await;
+    let missing = agent.until("an error", |r| !r.error.is_empty()).await;
+    assert!(
+        missing.error.contains("no interface br0"),
+        "{}",
+        missing.error
+    );
+    let other = Other::new(&net, &[v4.clone(), v6.clone()]).await;
+    net.bridge("br0").await;
+    let report = agent.until("both held", |r| all_held(r, true)).await;
+    assert_eq!(report.error, "");
+    other.hears(v4.address, 2).await;
+    other.hears(v6.address, 1).await;
     agent.stop().await;
 }
 

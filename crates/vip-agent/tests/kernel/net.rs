@@ -13,7 +13,7 @@ use haarb_vip_agent::packet::Ports;
 use haarb_vip_agent::plan::{Event, Found, Link};
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, new_connection};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection};
 
 /// This side's interface.
 pub(crate) const HERE: &str = "eth0";
@@ -82,6 +82,23 @@ impl Net {
     /// Switches the other side's interface, and with it our carrier.
     pub(crate) async fn set_there(&self, up: bool) {
         set(&self.handle_there, THERE, up).await;
+    }
+
+    /// Switches this side's interface itself, as an administrator would.
+    pub(crate) async fn set_here(&self, up: bool) {
+        set(&self.handle, HERE, up).await;
+    }
+
+    /// Makes a bridge of this name on this side and plugs the cable into it.
+    pub(crate) async fn bridge(&self, name: &str) {
+        let bridge = LinkBridge::new(name).up().build();
+        let added = self.handle.link().add(bridge).execute().await;
+        added.expect("a bridge");
+        let port = LinkUnspec::new_with_name(HERE)
+            .controller(index(&self.handle, name).await)
+            .build();
+        let plugged = self.handle.link().change(port).execute().await;
+        plugged.expect("a port of the bridge");
     }
 
     /// Gives an address to this side as an administrator would.

@@ -48,6 +48,13 @@ pub(crate) fn config() -> Config {
     Config::parse(CONFIG, "test.yaml").expect("the test's configuration")
 }
 
+/// The same with other VIPs in place of its own.
+pub(crate) fn config_with(vips: &[VipSpec]) -> Config {
+    let mut config = config();
+    config.reserves[0].vips = vips.to_vec();
+    config
+}
+
 /// Its two VIPs: IPv4, IPv6.
 pub(crate) fn vips() -> [VipSpec; 2] {
     let vips = config().reserves.remove(0).vips;
@@ -106,12 +113,14 @@ pub(crate) struct Inside {
 
 impl Inside {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&config()).await
+    }
+
+    pub(crate) async fn start_with(config: &Config) -> Self {
         let run_dir = TempDir::new().expect("a directory");
         let (link, to_agent, reports) = ArbiterLink::pair();
         let record = Record::open(run_dir.path()).expect("a record");
-        let mut agent = Agent::start(&config(), record, link)
-            .await
-            .expect("an agent");
+        let mut agent = Agent::start(config, record, link).await.expect("an agent");
         let (end, ends) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let end = async move { ends.await.unwrap_or(End::Stop) };
