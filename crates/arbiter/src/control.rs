@@ -74,10 +74,6 @@ async fn status(inbox: &mpsc::Sender<Message>) -> Result<v1::Status, Status> {
     answered.await.map_err(|_| stopping())
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "tonic's services return its Status"
-)]
 fn reserve(text: &str) -> Result<ReserveName, Status> {
     ReserveName::new(text).map_err(|e| Status::invalid_argument(format!("reserve: {e}")))
 }

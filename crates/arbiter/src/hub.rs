@@ -45,13 +45,11 @@ impl Arbiter for Hub {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Directives>, Status> {
         let mut messages = request.into_inner();
-        let hello = match messages.message().await?.and_then(|m| m.message) {
-            Some(agent_message::Message::Hello(hello)) => hello,
-            _ => {
-                return Err(Status::invalid_argument(
-                    "the first message must be `hello`",
-                ));
-            }
+        let first = messages.message().await?.and_then(|m| m.message);
+        let Some(agent_message::Message::Hello(hello)) = first else {
+            return Err(Status::invalid_argument(
+                "the first message must be `hello`",
+            ));
         };
         let agent = hello
             .sender()
@@ -81,23 +79,22 @@ async fn collect(
     mut messages: Streaming<v1::AgentMessage>,
 ) {
     while let Ok(Some(v1::AgentMessage { message })) = messages.message().await {
-        match message.map(Report::try_from) {
-            Some(Ok(report)) => {
-                if inbox
-                    .send(Message::Report {
-                        agent,
-                        connection,
-                        report,
-                    })
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
+        // Nothing inside: a message of a newer version, which this one does not know.
+        let Some(message) = message else { continue };
+        let report = match Report::try_from(message) {
+            Ok(report) => report,
+            Err(invalid) => {
+                tracing::warn!("report of {} ignored: {invalid}", agent.as_str());
+                continue;
             }
-            Some(Err(invalid)) => tracing::warn!("report of {} ignored: {invalid}", agent.as_str()),
-            // A message of a newer version: nothing that this one knows.
-            None => {}
+        };
+        let report = Message::Report {
+            agent,
+            connection,
+            report,
+        };
+        if inbox.send(report).await.is_err() {
+            return;
         }
     }
     let _ = inbox.send(Message::Detached { agent, connection }).await;

@@ -53,10 +53,6 @@ pub fn listen(path: &Path) -> Result<UnixListener, ListenError> {
 ///
 /// # Errors
 /// `PERMISSION_DENIED` for anybody else.
-#[expect(
-    clippy::result_large_err,
-    reason = "tonic's interceptors return its Status"
-)]
 pub fn guard(request: Request<()>) -> Result<Request<()>, Status> {
     let peer = request
         .extensions()
