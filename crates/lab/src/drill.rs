@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::{
     analysis::Report,
+    bad_cable::{BadCable, Flaws},
     clock::Stamp,
     cluster::{self, Event, Goal},
     error::LabError,
@@ -44,6 +45,8 @@ pub enum Fault {
     SwitchesOff(&'static [NetworkId]),
     /// Switches these switches on.
     SwitchesOn(&'static [NetworkId]),
+    /// A switch hangs: its carriers stay, nothing passes.
+    SwitchHangs(NetworkId),
     /// Pulls a server's cable.
     Pull(Who, NetworkId),
     /// Plugs every pulled cable in.
@@ -56,6 +59,8 @@ pub enum Fault {
     Kill(Who, &'static str),
     /// A layer-2 hole between all servers on this network.
     Hole(NetworkId),
+    /// Every cable of every server loses this many percent of its frames, each way.
+    Loss(u8),
     /// A planned switchover to the standby.
     Switchover,
 }
@@ -182,6 +187,9 @@ pub fn make_whole(lab: &mut Segment) -> Result<(), LabError> {
     for network in &networks {
         lab.hang_switch(*network, false)?;
         lab.hole(*network, &[])?;
+        for server in lab.powered().collect::<Vec<_>>() {
+            lab.spoil(server, *network, None)?;
+        }
     }
     lab.power_switches(&networks, true)?;
     for fault in [Fault::PlugAll, Fault::ThawAll, Fault::PowerOnAll] {
@@ -265,10 +273,23 @@ fn do_fault(
         Fault::PowerOff(who) => lab.power_off(find(*who)?),
         Fault::SwitchesOff(which) => lab.power_switches(which, false),
         Fault::SwitchesOn(which) => lab.power_switches(which, true),
+        Fault::SwitchHangs(network) => lab.hang_switch(*network, true),
         Fault::Pull(who, network) => lab.plug(find(*who)?, *network, false),
         Fault::Freeze(who) => lab.freeze(find(*who)?, true),
         Fault::Kill(who, program) => lab.kill_program(find(*who)?, program),
         Fault::Hole(network) => lab.hole(*network, &servers.collect::<Vec<_>>()),
+        Fault::Loss(percent) => FaultTimes::of(|| {
+            let flaws = Flaws {
+                loss: f64::from(*percent) / 100.0,
+                ..Flaws::default()
+            };
+            for server in lab.powered().collect::<Vec<_>>() {
+                for network in networks.clone() {
+                    lab.spoil(server, network, Some(BadCable::both_ways(flaws)))?;
+                }
+            }
+            Ok(())
+        }),
         Fault::PowerOnAll => FaultTimes::of(|| {
             servers
                 .filter(|server| !lab.server(*server).is_on())

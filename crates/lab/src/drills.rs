@@ -2,7 +2,11 @@
 
 use crate::{
     cluster::Goal,
-    drill::{Active, Drill, Expect, Fault, Service, Step, Who},
+    drill::{
+        Active, Drill, Expect, Fault, Service,
+        Step::{self, Do, OtherServes, Reach, SomebodyServes, Watch},
+        Who,
+    },
 };
 
 /// The drills of the demo, in their order: each leaves the segment as the next one needs it.
@@ -21,9 +25,18 @@ pub const DEMO: [&str; 9] = [
 /// Every drill.
 #[must_use]
 pub fn all() -> Vec<Drill> {
-    use Step::{Do, OtherServes, Reach, SomebodyServes, Watch};
-    let settled = Reach(Goal::Settled);
-    let drill = |name, what, after, steps, active, service, rules| Drill {
+    [demo(), links(), software()].concat()
+}
+
+fn drill(
+    name: &'static str,
+    what: &'static str,
+    after: Option<&'static str>,
+    steps: Vec<Step>,
+    (active, service): (Active, Service),
+    rules: &'static [&'static str],
+) -> Drill {
+    Drill {
         name,
         what,
         after,
@@ -33,15 +46,23 @@ pub fn all() -> Vec<Drill> {
             service,
             rules,
         },
-    };
+    }
+}
+
+/// A server serves on, and the clients notice nothing.
+const UNDISTURBED: (Active, Service) = (Active::Stays, Service::Uninterrupted);
+/// Another server takes over.
+const TAKEOVER: (Active, Service) = (Active::Moves, Service::Resumes);
+
+fn demo() -> Vec<Drill> {
+    let settled = Reach(Goal::Settled);
     vec![
         drill(
             "power-off-active",
             "power-off of the active server",
             None,
             vec![Do(Fault::PowerOff(Who::Active)), OtherServes, Watch(500)],
-            Active::Moves,
-            Service::Resumes,
+            TAKEOVER,
             &["B7"],
         ),
         drill(
@@ -49,18 +70,8 @@ pub fn all() -> Vec<Drill> {
             "the dead server returns",
             Some("power-off-active"),
             vec![Do(Fault::PowerOnAll), settled.clone()],
-            Active::Stays,
-            Service::Uninterrupted,
+            UNDISTURBED,
             &["W1"],
-        ),
-        drill(
-            "power-off-standby",
-            "power-off of the standby",
-            None,
-            vec![Do(Fault::PowerOff(Who::Standby)), Watch(1000)],
-            Active::Stays,
-            Service::Uninterrupted,
-            &["A9"],
         ),
         drill(
             "switch-off",
@@ -71,8 +82,7 @@ pub fn all() -> Vec<Drill> {
                 Reach(Goal::AllManual),
                 Watch(500),
             ],
-            Active::Stays,
-            Service::Uninterrupted,
+            UNDISTURBED,
             &["A6"],
         ),
         drill(
@@ -80,8 +90,7 @@ pub fn all() -> Vec<Drill> {
             "that switch on again",
             Some("switch-off"),
             vec![Do(Fault::SwitchesOn(&[0])), settled.clone()],
-            Active::Stays,
-            Service::Uninterrupted,
+            UNDISTURBED,
             &[],
         ),
         drill(
@@ -93,8 +102,7 @@ pub fn all() -> Vec<Drill> {
                 Reach(Goal::NobodyServes),
                 Watch(300),
             ],
-            Active::Nobody,
-            Service::Stops,
+            (Active::Nobody, Service::Stops),
             &["A3"],
         ),
         drill(
@@ -106,8 +114,7 @@ pub fn all() -> Vec<Drill> {
                 settled.clone(),
                 SomebodyServes,
             ],
-            Active::Someone,
-            Service::Resumes,
+            (Active::Someone, Service::Resumes),
             &["W2", "W3"],
         ),
         drill(
@@ -115,26 +122,15 @@ pub fn all() -> Vec<Drill> {
             "one cable of the active pulled",
             None,
             vec![Do(Fault::Pull(Who::Active, 0)), OtherServes, Watch(500)],
-            Active::Moves,
-            Service::Resumes,
+            TAKEOVER,
             &["A5"],
         ),
         drill(
             "cable-back",
             "that cable plugged in again",
             Some("cable-active"),
-            vec![Do(Fault::PlugAll), settled.clone()],
-            Active::Stays,
-            Service::Uninterrupted,
-            &[],
-        ),
-        drill(
-            "cable-standby",
-            "one cable of the standby pulled",
-            None,
-            vec![Do(Fault::Pull(Who::Standby, 0)), Watch(1000)],
-            Active::Stays,
-            Service::Uninterrupted,
+            vec![Do(Fault::PlugAll), settled],
+            UNDISTURBED,
             &[],
         ),
         drill(
@@ -142,9 +138,159 @@ pub fn all() -> Vec<Drill> {
             "planned switchover",
             None,
             vec![Do(Fault::Switchover), OtherServes, Watch(500)],
-            Active::Moves,
-            Service::Resumes,
+            TAKEOVER,
             &["A12"],
+        ),
+    ]
+}
+
+/// Faults of power, links and switches beyond the demo.
+fn links() -> Vec<Drill> {
+    let on_one_network = (Active::Stays, Service::Resumes);
+    vec![
+        drill(
+            "power-off-standby",
+            "power-off of the standby",
+            None,
+            vec![Do(Fault::PowerOff(Who::Standby)), Watch(2000)],
+            UNDISTURBED,
+            &["A9"],
+        ),
+        drill(
+            "cable-standby",
+            "one cable of the standby pulled",
+            None,
+            vec![Do(Fault::Pull(Who::Standby, 0)), Watch(2000)],
+            UNDISTURBED,
+            &[],
+        ),
+        drill(
+            "switch-hangs",
+            "a switch hangs with its carriers up",
+            None,
+            vec![
+                Do(Fault::SwitchHangs(0)),
+                Reach(Goal::AllManual),
+                Watch(500),
+            ],
+            UNDISTURBED,
+            &["A6"],
+        ),
+        drill(
+            "hole-on-one-network",
+            "a layer-2 hole between the servers on one network",
+            None,
+            vec![Do(Fault::Hole(0)), Watch(2000)],
+            UNDISTURBED,
+            &[],
+        ),
+        drill(
+            "loss-30",
+            "30 % random loss on every cable for 10 s",
+            None,
+            vec![Do(Fault::Loss(30)), Watch(10_000)],
+            on_one_network,
+            &[],
+        ),
+    ]
+}
+
+/// Faults of haarb's own software: each daemon killed once on either server, and the whole user space
+/// frozen. A daemon that comes back in time changes nothing.
+fn software() -> Vec<Drill> {
+    let kill = |name, what, who, program| {
+        let steps = vec![Do(Fault::Kill(who, program)), Watch(2500)];
+        drill(name, what, None, steps, UNDISTURBED, &[])
+    };
+    let (a, s) = (Who::Active, Who::Standby);
+    vec![
+        kill(
+            "kill-arbiter-active",
+            "arbiter of the active killed",
+            a,
+            "haarb-arbiter",
+        ),
+        kill(
+            "kill-link-watcher-active",
+            "link-watcher of the active killed",
+            a,
+            "haarb-link-watcher",
+        ),
+        kill(
+            "kill-prober-active",
+            "prober of the active killed",
+            a,
+            "haarb-prober",
+        ),
+        kill(
+            "kill-vip-agent-active",
+            "vip-agent of the active killed",
+            a,
+            "haarb-vip-agent",
+        ),
+        kill(
+            "kill-syncer-active",
+            "syncer of the active killed",
+            a,
+            "haarb-syncer",
+        ),
+        kill(
+            "kill-supervisor-active",
+            "supervisor of the active killed",
+            a,
+            "haarb-supervisor",
+        ),
+        kill(
+            "kill-arbiter-standby",
+            "arbiter of the standby killed",
+            s,
+            "haarb-arbiter",
+        ),
+        kill(
+            "kill-link-watcher-standby",
+            "link-watcher of the standby killed",
+            s,
+            "haarb-link-watcher",
+        ),
+        kill(
+            "kill-prober-standby",
+            "prober of the standby killed",
+            s,
+            "haarb-prober",
+        ),
+        kill(
+            "kill-vip-agent-standby",
+            "vip-agent of the standby killed",
+            s,
+            "haarb-vip-agent",
+        ),
+        kill(
+            "kill-syncer-standby",
+            "syncer of the standby killed",
+            s,
+            "haarb-syncer",
+        ),
+        kill(
+            "kill-supervisor-standby",
+            "supervisor of the standby killed",
+            s,
+            "haarb-supervisor",
+        ),
+        drill(
+            "freeze-active",
+            "user space of the active frozen",
+            None,
+            vec![Do(Fault::Freeze(Who::Active)), OtherServes, Watch(500)],
+            TAKEOVER,
+            &["B6"],
+        ),
+        drill(
+            "thaw",
+            "the frozen server wakes up",
+            Some("freeze-active"),
+            vec![Do(Fault::ThawAll), Reach(Goal::Settled)],
+            UNDISTURBED,
+            &[],
         ),
     ]
 }
@@ -175,11 +321,7 @@ mod tests {
     #[test]
     fn every_drill_begins_with_a_fault() {
         for drill in all() {
-            assert!(
-                matches!(drill.steps.first(), Some(Step::Do(_))),
-                "{}",
-                drill.name
-            );
+            assert!(matches!(drill.steps.first(), Some(Do(_))), "{}", drill.name);
         }
     }
 

@@ -10,6 +10,7 @@
 //! put haarb into it and try it. [`fake`] does failovers by hand, to test the lab itself.
 
 pub mod analysis;
+pub mod bad_cable;
 pub mod check;
 pub mod client;
 pub mod clock;

@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     analysis::{self, Report},
+    bad_cable::BadCable,
     client::Client,
     clock::Stamp,
     error::LabError,
@@ -223,6 +224,19 @@ impl Segment {
             .map(|server| self.servers[*server].name())
             .collect();
         FaultTimes::of(|| self.switches[network].hole(&names))
+    }
+
+    /// Makes a server's cable bad, or (`None`) good again.
+    ///
+    /// # Errors
+    /// See [`Switch::spoil`].
+    pub fn spoil(
+        &mut self,
+        server: ServerId,
+        network: NetworkId,
+        cable: Option<BadCable>,
+    ) -> Result<FaultTimes, LabError> {
+        FaultTimes::of(|| self.switches[network].spoil(self.servers[server].name(), cable))
     }
 
     /// Freezes a server's user space, or thaws it.

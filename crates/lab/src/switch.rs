@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    bad_cable::{BadCable, Carrier},
     error::LabError,
     netlink::{CableEnd, Mac, Netlink},
     netns::NetNs,
@@ -24,10 +25,33 @@ pub struct Switch {
     ports: BTreeMap<String, Port>,
 }
 
-#[derive(Debug, Clone, Copy)]
 struct Port {
+    /// The switch's end of the cable: down, and the machine has no carrier.
     index: u32,
     plugged: bool,
+    /// The machine at the other end has lost its power; its kernel may still be there, and must not
+    /// be heard.
+    dead: bool,
+    /// It does not reach the other isolated ports.
+    isolated: bool,
+    /// Between the cable and the bridge, when the cable is bad.
+    bad: Option<Bad>,
+}
+
+/// A bad cable ends at its carrier thread instead of the bridge; a second, short cable goes on from
+/// there into the bridge.
+struct Bad {
+    cable: BadCable,
+    carrier: Carrier,
+    /// The bridge's end of the short cable.
+    bridge_port: u32,
+}
+
+impl Port {
+    /// The interface that is the port as the bridge sees it.
+    fn bridge_port(&self) -> u32 {
+        self.bad.as_ref().map_or(self.index, |bad| bad.bridge_port)
+    }
 }
 
 /// The machine's end of a new cable.
@@ -104,10 +128,11 @@ impl Switch {
     /// Lays a cable to a machine, plugged in at both ends. The machine's interface is left down. A
     /// cable of the same name is taken away first, but stays unplugged if it was.
     pub(crate) fn lay_cable(&mut self, machine: &str, far: &FarEnd<'_>) -> Result<(), LabError> {
-        let plugged = self.ports.get(machine).is_none_or(|port| port.plugged);
+        let old = self.ports.get(machine);
+        let plugged = old.is_none_or(|port| port.plugged);
+        let bad = old.and_then(|port| port.bad.as_ref()).map(|bad| bad.cable);
         self.remove_cable(machine)?;
-        let index = self.next_index;
-        self.next_index += 1;
+        let index = self.new_index();
         let near = CableEnd {
             name: machine,
             mac: None,
@@ -122,9 +147,18 @@ impl Switch {
         };
         self.netlink.add_cable(&near, &far)?;
         self.netlink.plug_into_bridge(index, self.bridge)?;
-        self.ports
-            .insert(machine.to_owned(), Port { index, plugged });
-        self.set_port(index, self.powered && plugged)
+        let port = Port {
+            index,
+            plugged,
+            dead: false,
+            isolated: false,
+            bad: None,
+        };
+        self.ports.insert(machine.to_owned(), port);
+        if let Some(cable) = bad {
+            self.spoil(machine, Some(cable))?;
+        }
+        self.settle_port(machine)
     }
 
     /// Takes the cable of a machine away, if there is one.
@@ -132,16 +166,20 @@ impl Switch {
         let Some(port) = self.ports.remove(machine) else {
             return Ok(());
         };
-        match self.netlink.delete_link(port.index) {
-            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()), // went with its machine
-            other => Ok(other?),
+        let short = port.bad.map(|bad| bad.bridge_port);
+        for index in std::iter::once(port.index).chain(short) {
+            match self.netlink.delete_link(index) {
+                Err(error) if error.errno() == Some(libc::ENODEV) => {} // went with its machine
+                other => other?,
+            }
         }
+        Ok(())
     }
 
     /// The machine's end of the cable lost its power: the port goes down, whatever it was.
     pub(crate) fn far_end_dead(&mut self, machine: &str) -> Result<(), LabError> {
-        let index = self.port(machine)?.index;
-        self.set_port(index, false)
+        self.port(machine)?.dead = true;
+        self.settle_port(machine)
     }
 
     /// Plugs the cable of `machine` in or pulls it.
@@ -149,11 +187,8 @@ impl Switch {
     /// # Errors
     /// When there is no such cable, or as the kernel refuses.
     pub fn plug(&mut self, machine: &str, plugged: bool) -> Result<(), LabError> {
-        let index = self.port(machine)?.index;
-        if let Some(port) = self.ports.get_mut(machine) {
-            port.plugged = plugged;
-        }
-        self.set_port(index, plugged && self.powered)
+        self.port(machine)?.plugged = plugged;
+        self.settle_port(machine)
     }
 
     /// Switches the power of the switch off or on: all carriers go at once.
@@ -162,11 +197,10 @@ impl Switch {
     /// As the kernel refuses.
     pub fn power(&mut self, on: bool) -> Result<(), LabError> {
         self.powered = on;
-        let ports: Vec<Port> = self.ports.values().copied().collect();
-        for port in ports {
-            self.set_port(port.index, on && port.plugged)?;
-        }
-        Ok(())
+        let machines: Vec<String> = self.ports.keys().cloned().collect();
+        machines
+            .iter()
+            .try_for_each(|machine| self.settle_port(machine))
     }
 
     /// Lets the switch hang: it forwards and answers nothing, but every carrier stays. `false` ends it.
@@ -186,29 +220,85 @@ impl Switch {
         for machine in machines {
             self.port(machine)?;
         }
-        let ports: Vec<(u32, bool)> = self
-            .ports
-            .iter()
-            .map(|(name, port)| (port.index, machines.contains(&name.as_str())))
-            .collect();
-        for (index, isolated) in ports {
-            self.netlink.set_isolated(index, isolated)?;
+        for (name, port) in &mut self.ports {
+            port.isolated = machines.contains(&name.as_str());
+            self.netlink
+                .set_isolated(port.bridge_port(), port.isolated)?;
         }
         Ok(())
     }
 
-    fn port(&self, machine: &str) -> Result<Port, LabError> {
+    /// Makes the cable of a machine bad, changes how bad it is, or (`None`) makes it good again. The
+    /// first and the last of these interrupt it for a moment.
+    ///
+    /// # Errors
+    /// When there is no such cable, or as the kernel refuses.
+    pub fn spoil(&mut self, machine: &str, cable: Option<BadCable>) -> Result<(), LabError> {
+        let bridge = self.bridge;
+        let port = self.port(machine)?;
+        let (index, isolated) = (port.index, port.isolated);
+        match (cable, port.bad.take()) {
+            (None, None) => Ok(()),
+            (Some(cable), Some(bad)) => {
+                bad.carrier.set(cable);
+                port.bad = Some(Bad { cable, ..bad });
+                Ok(())
+            }
+            (None, Some(bad)) => {
+                self.netlink.delete_link(bad.bridge_port)?;
+                drop(bad);
+                self.netlink.plug_into_bridge(index, bridge)?;
+                Ok(self.netlink.set_isolated(index, isolated)?)
+            }
+            (Some(cable), None) => {
+                let (bridge_port, end) = (self.new_index(), self.new_index());
+                let names = [format!("{index}-port"), format!("{index}-end")];
+                let side = |name, index| CableEnd {
+                    name,
+                    mac: None,
+                    netns: None,
+                    index: Some(index),
+                };
+                self.netlink
+                    .add_cable(&side(&names[0], bridge_port), &side(&names[1], end))?;
+                self.netlink.set_up(bridge_port, true)?;
+                self.netlink.set_up(end, true)?;
+                self.netlink.plug_into_bridge(index, 0)?;
+                self.netlink.plug_into_bridge(bridge_port, bridge)?;
+                self.netlink.set_isolated(bridge_port, isolated)?;
+                let carrier =
+                    Carrier::start(&self.netns, index, end, cable).map_err(LabError::Client)?;
+                self.port(machine)?.bad = Some(Bad {
+                    cable,
+                    carrier,
+                    bridge_port,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn port(&mut self, machine: &str) -> Result<&mut Port, LabError> {
+        let known = self.ports.keys().cloned().collect();
         self.ports
-            .get(machine)
-            .copied()
+            .get_mut(machine)
             .ok_or_else(|| LabError::Unknown {
                 what: "cable",
                 name: format!("{machine} - {}", self.name),
-                known: self.ports.keys().cloned().collect(),
+                known,
             })
     }
 
-    fn set_port(&mut self, index: u32, up: bool) -> Result<(), LabError> {
+    /// Sets a port up or down as power and cable have it.
+    fn settle_port(&mut self, machine: &str) -> Result<(), LabError> {
+        let powered = self.powered;
+        let port = self.port(machine)?;
+        let (index, up) = (port.index, powered && port.plugged && !port.dead);
         Ok(self.netlink.set_up(index, up)?)
+    }
+
+    fn new_index(&mut self) -> u32 {
+        self.next_index += 1;
+        self.next_index
     }
 }

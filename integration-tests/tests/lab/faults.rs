@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use haarb_integration_tests::{Bench, Test, with_logs};
-use haarb_lab::{clock::Stamp, history, roles::HELPER, segment::Segment, server::Output};
+use haarb_lab::{
+    bad_cable::{BadCable, Flaws},
+    clock::Stamp,
+    history,
+    roles::HELPER,
+    segment::Segment,
+    server::Output,
+};
 
 use crate::support::{
     ALPHA, BETA, BLUE, LIMIT, RED, Reply, alpha_asks_beta, alpha_serves, ask, carrier, run_on,
@@ -42,6 +49,14 @@ pub(crate) const TESTS: &[Test] = &[
     Test::new(
         "lab::the_file_history_survives_a_power_off_whole",
         the_file_history_survives_a_power_off_whole,
+    ),
+    Test::new(
+        "lab::a_bad_cable_loses_and_delays_as_asked",
+        a_bad_cable_loses_and_delays_as_asked,
+    ),
+    Test::new(
+        "lab::a_dead_server_stays_dead_when_its_switch_returns",
+        a_dead_server_stays_dead_when_its_switch_returns,
     ),
 ];
 
@@ -292,4 +307,96 @@ fn the_file_history_survives_a_power_off_whole(bench: &Bench) -> anyhow::Result<
         "the numbers go on"
     );
     Ok(())
+}
+
+/// Part of the requests to one address that was answered, and the shortest way there and back.
+fn answered_on(lab: &Segment, vip: usize, ms: u64) -> (f64, f64) {
+    let from = Stamp::now();
+    run_on(ms);
+    let to = Stamp::now();
+    run_on(400); // what is under way arrives
+    let trace = lab.client().cut(from, to);
+    let answers: Vec<f64> = trace
+        .ticks(from, to)
+        .filter_map(|tick| {
+            tick.answer(vip)
+                .map(|seen| seen.received.ms_since(tick.sent()))
+        })
+        .collect();
+    let part = answers.len() as f64 / trace.ticks(from, to).count().max(1) as f64;
+    (part, answers.into_iter().fold(f64::INFINITY, f64::min))
+}
+
+fn a_bad_cable_loses_and_delays_as_asked(bench: &Bench) -> anyhow::Result<()> {
+    let mut lab = alpha_serves(bench)?;
+    let loses = |loss| Flaws {
+        loss,
+        ..Flaws::default()
+    };
+    let cable = BadCable {
+        to_machine: loses(0.5),
+        ..BadCable::default()
+    };
+    lab.spoil(ALPHA, RED, Some(cable))?;
+    let (red, _) = answered_on(&lab, RED, 1000);
+    let (blue, _) = answered_on(&lab, BLUE, 200);
+    anyhow::ensure!(
+        (0.4..0.6).contains(&red),
+        "half of the requests get through: {red}"
+    );
+    anyhow::ensure!(blue > 0.99, "the other cable is good: {blue}");
+
+    let delay = Flaws {
+        delay: Duration::from_millis(20),
+        ..Flaws::default()
+    };
+    lab.spoil(ALPHA, RED, Some(BadCable::both_ways(delay)))?;
+    let (red, shortest) = answered_on(&lab, RED, 300);
+    anyhow::ensure!(
+        red > 0.9 && shortest >= 40.0,
+        "20 ms each way: {red}, {shortest} ms"
+    );
+
+    // One-way loss: alpha hears and is not heard.
+    lab.spoil(
+        ALPHA,
+        RED,
+        Some(BadCable {
+            from_machine: loses(1.0),
+            ..BadCable::default()
+        }),
+    )?;
+    let (red, _) = answered_on(&lab, RED, 200);
+    anyhow::ensure!(red == 0.0, "no answer comes back: {red}");
+
+    // Pulled and plugged in, a bad cable is still bad; mended, it is good.
+    lab.plug(ALPHA, RED, false)?;
+    anyhow::ensure!(
+        !carrier(lab.server(ALPHA).netns(), "eth0")?,
+        "no carrier on a pulled cable"
+    );
+    lab.plug(ALPHA, RED, true)?;
+    lab.spoil(ALPHA, RED, Some(cable))?;
+    let mended = lab.spoil(ALPHA, RED, None)?;
+    with_logs(&lab, lab.until_served_by(ALPHA, mended.done, false, LIMIT))?;
+    let (red, _) = answered_on(&lab, RED, 300);
+    anyhow::ensure!(red > 0.99, "mended: {red}");
+    Ok(())
+}
+
+fn a_dead_server_stays_dead_when_its_switch_returns(bench: &Bench) -> anyhow::Result<()> {
+    let mut lab = alpha_serves(bench)?;
+    lab.power_off(ALPHA)?;
+    lab.power_switches(&[RED, BLUE], false)?;
+    lab.power_switches(&[RED, BLUE], true)?;
+    lab.plug(ALPHA, RED, false)?;
+    lab.plug(ALPHA, RED, true)?;
+    let address = lab.plan().server_addresses(ALPHA, RED)[0].0;
+    anyhow::ensure!(alpha_is_gone(&lab, address)?, "not even its kernel answers");
+    Ok(())
+}
+
+/// Nothing, or the client's own kernel saying that nobody has the address.
+fn alpha_is_gone(lab: &Segment, address: std::net::IpAddr) -> anyhow::Result<bool> {
+    Ok(ask(lab.client_netns(), address, SILENT)? == Reply::Silence)
 }
