@@ -8,10 +8,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// No socket.
-    #[error("cannot open an rtnetlink socket: {0}")]
+    #[error("cannot open an rtnetlink socket")]
     Open(#[source] io::Error),
     /// No answer to a question.
-    #[error("cannot list interfaces and addresses: {0}")]
+    #[error("cannot list interfaces and addresses")]
     List(#[source] rtnetlink::Error),
     /// Notifications were lost; a new picture is needed.
     #[error("notifications of the kernel were lost")]
@@ -34,12 +34,10 @@ pub enum AgentError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// No timer or no signals.
-    #[error("cannot set up the event loop: {0}")]
+    #[error("cannot set up the event loop")]
     Loop(#[source] io::Error),
     /// The record of leases cannot be kept.
-    #[error(
-        "cannot open {}: {reason}; the run directory must exist and be writable", path.display()
-    )]
+    #[error("cannot open {} (the run directory must exist and be writable)", path.display())]
     Record {
         /// Its file.
         path: PathBuf,
