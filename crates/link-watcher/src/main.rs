@@ -1,3 +1,7 @@
-//! (being written)
+//! The process `haarb-link-watcher`. Everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    haarb_daemon::run(haarb_link_watcher::run)
+}
