@@ -75,15 +75,13 @@ impl Plan {
     }
 
     /// Begins a turn. A gap longer than the lease since the last one means that we were
-    /// frozen, and that others may hold what we held: it is let go before anything else is
-    /// weighed (rule X1).
+    /// frozen, and that others may hold what we held: what has run out is let go before
+    /// anything else is weighed, and what still waits to be read renews nothing (rule X1).
+    /// Only a lease made for longer (maintenance) outlives such a gap.
     pub fn wake(&mut self, now: Mono) {
         let gap = self.turned.map_or(Span::ZERO, |last| now.since(last));
         self.turned = Some(now);
         if gap > self.lease {
-            for reserve in &mut self.reserves {
-                reserve.release();
-            }
             self.stalled = Some(gap);
             self.trusted_from = now + self.lease;
             self.notes.push(Note::Stalled(gap));

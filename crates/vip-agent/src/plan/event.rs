@@ -226,7 +226,7 @@ impl fmt::Display for Note {
             ),
             Self::Stalled(gap) => write!(
                 f,
-                "was frozen for {gap}, longer than a lease: let go of everything first (X1)"
+                "was frozen for {gap}, longer than a lease: lets go of what ran out, first of all (X1)"
             ),
             Self::Failed(error) => f.write_str(error),
         }

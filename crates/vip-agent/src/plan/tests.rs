@@ -274,6 +274,23 @@ fn a_freeze_lets_go_before_anything_else_and_voids_older_grants() {
 }
 
 #[test]
+fn a_lease_for_maintenance_outlives_a_freeze() {
+    let mut server = Server::start(&[], false);
+    server.turn(0, vec![hold(1, 3_600_000)]);
+    server.turn(5_000, vec![]);
+    assert_eq!(server.held(), 2, "nothing is stopped");
+    assert!(matches!(server.reports[0], Report::Stalled(_)));
+    let hour = server.kernel[&VipId(0, 0)];
+    server.turn(5_010, vec![hold(1, 5_510)]);
+    assert_eq!(
+        server.held(),
+        2,
+        "the longer lease is cut short by a later word"
+    );
+    assert!(server.kernel[&VipId(0, 0)] < hour);
+}
+
+#[test]
 fn a_restarted_agent_keeps_what_its_lease_still_covers() {
     let lease = |until_ms| Lease {
         reserve: sip(),
@@ -469,7 +486,7 @@ enum Happens {
 fn happens() -> impl Strategy<Value = (u64, Happens)> {
     let host = 1..=2_u8;
     let what = prop_oneof![
-        4 => (0..4_u64, 0..600_u64).prop_map(|(epoch, for_ms)| Happens::Hold { epoch, for_ms }),
+        4 => (0..4_u64, 0..=LEASE_MS).prop_map(|(epoch, for_ms)| Happens::Hold { epoch, for_ms }),
         2 => (0..4_u64).prop_map(|epoch| Happens::Nothing { epoch }),
         1 => Just(Happens::Probe),
         2 => host.clone().prop_map(Happens::RemovedByHand),
