@@ -1,0 +1,348 @@
+//! What must be true at every moment of every run, and at its end.
+//!
+//! The residual cases of the design (section 8) are the only excuse for two servers that
+//! offer a virtual IP: a partition in which both sides still see their switches, a machine
+//! that was paused as a whole. They must end soon after their cause.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use haarb_model::{Epoch, Event, Mode, Mono, Role, Span};
+
+use crate::NodeIx;
+use crate::server::Process;
+use crate::world::World;
+
+/// Rules that take over without anybody's consent: they need `eligible` for `lead`.
+const ALONE: [&str; 5] = ["B6", "B7", "W3", "S1", "S2"];
+
+/// How long the consequences of a residual case may last.
+const AFTERMATH: Span = Span::from_secs(3);
+
+/// How many changes of role of one reserve within [`AFTERMATH`] are a quarrel.
+const CHANGES_MAX: usize = 14;
+
+/// The state of all checks.
+#[derive(Debug, Default)]
+pub struct Checks {
+    failure: Option<String>,
+    excused_until: Mono,
+    /// Two servers offered a reserve, from when, how long in all.
+    pub dual: BTreeMap<usize, (Mono, Span)>,
+    dual_now: BTreeMap<usize, Mono>,
+    activated: BTreeMap<(usize, Epoch), NodeIx>,
+    shown: BTreeMap<(NodeIx, usize), Epoch>,
+    eligible: BTreeMap<(NodeIx, usize), Mono>,
+    wrong_since: BTreeMap<(NodeIx, usize), Mono>,
+    changes: BTreeMap<(NodeIx, usize), VecDeque<Mono>>,
+    last_writer: BTreeMap<usize, NodeIx>,
+    held_since: BTreeMap<usize, (NodeIx, Mono)>,
+    /// When a reserve was held by somebody last, and the longest time without.
+    pub gaps: BTreeMap<usize, (Mono, Span)>,
+    /// Which rules led to a change, and how often.
+    pub fired: BTreeMap<&'static str, u64>,
+    /// Epochs may begin anew: a server lost its record while nobody could tell it.
+    pub forgetful: bool,
+}
+
+impl Checks {
+    /// No check has failed yet.
+    #[must_use]
+    pub fn new(_nodes: usize, _reserves: usize) -> Self {
+        Self::default()
+    }
+
+    /// Something is wrong; the first one counts.
+    pub fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(what);
+    }
+
+    /// Whether a check has failed.
+    #[must_use]
+    pub const fn failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// A service wrote on a server.
+    pub fn wrote(&mut self, n: NodeIx, r: usize) {
+        self.last_writer.insert(r, n);
+    }
+
+    /// A sink has what its source has.
+    pub fn received(&mut self, n: NodeIx, from: NodeIx, r: usize) {
+        if self.last_writer.get(&r) == Some(&n) {
+            self.last_writer.insert(r, from);
+        }
+    }
+
+    /// This server wrote last, so its replica is the newest.
+    #[must_use]
+    pub fn newest(&self, n: NodeIx, r: usize) -> bool {
+        self.last_writer.get(&r).is_none_or(|last| *last == n)
+    }
+
+    /// After every event: who offers what.
+    pub fn after_event(&mut self, world: &World) {
+        let now = world.now;
+        if excused(world) {
+            self.excused_until = now + AFTERMATH;
+        }
+        for r in 0..world.segment.reserves.len() {
+            self.count_holders(world, r);
+            for n in 0..world.servers.len() {
+                self.services_where_allowed(world, n, r);
+            }
+        }
+    }
+
+    fn count_holders(&mut self, world: &World, r: usize) {
+        let now = world.now;
+        let mut holders = (0..world.servers.len()).filter(|n| {
+            let server = &world.servers[*n];
+            server.alive() && server.holds(r, now) && world.fabric.degree(*n) > 0
+        });
+        let first = holders.next();
+        let second = holders.next();
+        if let Some(n) = first {
+            let (last, longest) = self.gaps.get(&r).copied().unwrap_or((now, Span::ZERO));
+            self.gaps.insert(r, (now, longest.max(now.since(last))));
+            self.held_since.insert(r, (n, now));
+        }
+        let (Some(a), Some(b)) = (first, second) else {
+            if let Some(since) = self.dual_now.remove(&r) {
+                let entry = self.dual.entry(r).or_insert((since, Span::ZERO));
+                entry.1 = entry.1 + now.since(since);
+            }
+            return;
+        };
+        self.dual_now.entry(r).or_insert(now);
+        if now >= self.excused_until {
+            let (a, b) = (&world.servers[a].name, &world.servers[b].name);
+            let reserve = &world.segment.reserves[r].name;
+            self.fail(format!("{a} and {b} both offer {reserve}"));
+        }
+    }
+
+    /// Services run only where the virtual IP may be, but for the time to stop them.
+    fn services_where_allowed(&mut self, world: &World, n: NodeIx, r: usize) {
+        let server = &world.servers[n];
+        let role = world.role(n, r);
+        let able = server.alive()
+            && server.frozen.is_none()
+            && server.runs(Process::Supervisor)
+            && !server
+                .core
+                .as_ref()
+                .is_some_and(|core| core.mode().mode == Mode::Maintenance);
+        let wrong = able && server.running[r] && !role.is_some_and(Role::serves);
+        if !wrong {
+            self.wrong_since.remove(&(n, r));
+            return;
+        }
+        let since = *self.wrong_since.entry((n, r)).or_insert(world.now);
+        if world.now.since(since) > world.segment.timing.lease.times(2) + Span::from_millis(200) {
+            let text = format!("{} runs services in role {role:?}", server.name);
+            self.fail(text);
+        }
+    }
+
+    /// After every step of an arbiter: what it shows and holds fits its role.
+    pub fn after_step(&mut self, world: &World, n: NodeIx) {
+        let Some(core) = &world.servers[n].core else {
+            return;
+        };
+        let now = world.now;
+        let name = &world.servers[n].name;
+        let advert = core.advert();
+        let duties = core.duties(now);
+        let maintenance = core.mode().mode == Mode::Maintenance;
+        let lease = world.segment.timing.lease;
+        let mut wrong = None;
+        for (r, (reserve, duty)) in core.reserves().zip(&duties.reserves).enumerate() {
+            let part = &advert.reserves[&reserve.spec.name];
+            if part.eligible {
+                self.eligible.entry((n, r)).or_insert(now);
+            } else {
+                self.eligible.remove(&(n, r));
+            }
+            let shown = self.shown.entry((n, r)).or_default();
+            if part.epoch < *shown && !self.forgetful {
+                wrong = Some(format!("{name} went back from epoch {shown} to {}", part.epoch));
+            }
+            *shown = part.epoch;
+            let serves = reserve.role.serves();
+            if (duty.vip.hold || duty.services.run) && !serves {
+                wrong = Some(format!("{name} holds in role {}", reserve.role));
+            }
+            if duty.vip.hold && duty.vip.until > now + lease && !maintenance {
+                wrong = Some(format!("{name} has a lease longer than {lease}"));
+            }
+            let cut_off = reserve.facts.links == haarb_decision::facts::Links::None;
+            if duty.vip.hold && cut_off && !maintenance {
+                wrong = Some(format!("{name} holds without any network"));
+            }
+            if serves && part.eligible {
+                wrong = Some(format!("{name} serves and is eligible"));
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.fail(wrong);
+        }
+    }
+
+    /// A server's arbiter said that something happened.
+    pub fn on_event(&mut self, world: &World, n: NodeIx, event: &Event) {
+        let (Some(from), Some(to)) = (event.from, event.to) else {
+            return;
+        };
+        if from == to && event.rule != "A15" {
+            return;
+        }
+        *self.fired.entry(event.rule).or_default() += 1;
+        let name = &world.servers[n].name;
+        let place = |r: &haarb_model::ReserveSpec| Some(&r.name) == event.reserve.as_ref();
+        let Some(r) = world.segment.reserves.iter().position(place) else {
+            return;
+        };
+        let now = world.now;
+        let changes = self.changes.entry((n, r)).or_default();
+        changes.push_back(now);
+        while changes.front().is_some_and(|at| now.since(*at) > AFTERMATH) {
+            changes.pop_front();
+        }
+        if changes.len() > CHANGES_MAX {
+            self.fail(format!("{name} changes its role all the time"));
+        }
+        if to == Role::Taking || event.rule == "A15" {
+            self.on_activation(world, n, r, event);
+        }
+    }
+
+    fn on_activation(&mut self, world: &World, n: NodeIx, r: usize, event: &Event) {
+        let now = world.now;
+        let name = &world.servers[n].name;
+        let before = self.activated.insert((r, event.epoch), n);
+        if before.is_some() && now >= self.excused_until && !self.forgetful {
+            self.fail(format!("epoch {} was activated twice, now by {name}", event.epoch));
+        }
+        let lead = world.segment.timing.lead;
+        if ALONE.contains(&event.rule) {
+            let advertised = self.eligible.get(&(n, r));
+            if advertised.is_none_or(|since| now.since(*since) < lead) {
+                self.fail(format!(
+                    "{name} took over by {} without having advertised it for {lead}",
+                    event.rule
+                ));
+            }
+        }
+        let synced = world.segment.reserves[r].directories > 0;
+        if let Some(writer) = self.last_writer.get(&r)
+            && event.rule == "B3"
+            && synced
+            && *writer != n
+            && world.servers[*writer].version[r] != world.servers[n].version[r]
+        {
+            let text = format!("{name} was given the reserve without all that was written");
+            self.fail(text);
+        }
+        self.eligible.remove(&(n, r));
+    }
+
+    /// At the end, with everything mended: whoever can serve serves, exactly once, and the
+    /// rest stands by.
+    pub fn at_end(&mut self, world: &World) {
+        let now = world.now;
+        for (r, reserve) in world.segment.reserves.iter().enumerate() {
+            let nodes = 0..world.servers.len();
+            let active: Vec<NodeIx> = nodes
+                .clone()
+                .filter(|n| world.role(*n, r) == Some(Role::Active))
+                .collect();
+            let roles: Vec<String> = nodes
+                .clone()
+                .map(|n| {
+                    let role = world.role(n, r).map_or("no arbiter", Role::as_str);
+                    format!("{} {role}", world.servers[n].name)
+                })
+                .collect();
+            let [n] = active[..] else {
+                self.fail(format!("{}: {} at the end", reserve.name, roles.join(", ")));
+                continue;
+            };
+            let server = &world.servers[n];
+            if !server.holds(r, now) || (reserve.services > 0 && !server.running[r]) {
+                self.fail(format!(
+                    "{} is active on {} without its VIP or services",
+                    reserve.name, server.name
+                ));
+            }
+            for other in nodes.filter(|other| *other != n) {
+                if world.role(other, r) != Some(Role::Standby) {
+                    self.fail(format!("{}: {} at the end", reserve.name, roles.join(", ")));
+                }
+                let able = world.servers[other].core.as_ref().is_some_and(|core| {
+                    core.reserve(&reserve.name)
+                        .is_some_and(|state| state.obstacle.is_none())
+                });
+                if !able {
+                    let server = &world.servers[other].name;
+                    self.fail(format!("{server} is not eligible for {} at the end", reserve.name));
+                }
+            }
+        }
+        for server in &world.servers {
+            let Some(core) = &server.core else { continue };
+            if core.mode().mode != Mode::Automatic {
+                let reason = core.mode().mode.reason();
+                self.fail(format!("{} is manual ({reason}) at the end", server.name));
+            }
+            if let Some(alarm) = core.alarms().find(|alarm| alarm.rule != "X4") {
+                self.fail(format!(
+                    "{}: alarm {} stands at the end: {}",
+                    server.name, alarm.rule, alarm.text
+                ));
+            }
+        }
+    }
+}
+
+/// A residual case is there: two servers that see their switches and not each other in any
+/// direction; a machine that stands still as a whole; a server that started while one
+/// direction was dead, whose datagrams nobody may believe yet.
+fn excused(world: &World) -> bool {
+    let servers = &world.servers;
+    if servers.iter().any(|s| s.power && s.paused.is_some()) {
+        return true;
+    }
+    for a in 0..servers.len() {
+        for b in 0..servers.len() {
+            if a == b || !servers[a].power || !servers[b].power {
+                continue;
+            }
+            let seen = world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0;
+            let there = world.fabric.reaches(a, b);
+            let back = world.fabric.reaches(b, a);
+            if seen && !there && !back {
+                return true;
+            }
+            if seen && there && !back && !believed(world, a, b) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Whether `to` has accepted the present session of the prober of `from`.
+fn believed(world: &World, from: NodeIx, to: NodeIx) -> bool {
+    let (Some(sender), Some(receiver)) = (&world.servers[from].prober, &world.servers[to].prober)
+    else {
+        return false;
+    };
+    receiver.believes(from, sender.session)
+}

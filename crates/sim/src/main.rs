@@ -1,0 +1,96 @@
+//! `haarb-sim`: runs simulated clusters from seeds and stops at the first one that is wrong.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use haarb_model::Span;
+
+const USAGE: &str = "\
+haarb-sim [--seeds N] [--from S]   run N clusters (default 1000), beginning with seed S
+haarb-sim --seed S                 run one and print what happens in it";
+
+/// What was asked for.
+struct Args {
+    seeds: u64,
+    from: u64,
+    one: Option<u64>,
+}
+
+fn parse() -> Result<Args, String> {
+    let mut args = Args {
+        seeds: 1000,
+        from: 1,
+        one: None,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--help" || word == "-h" {
+            return Err(USAGE.into());
+        }
+        let value = words.next().ok_or_else(|| format!("{word} needs a number\n{USAGE}"))?;
+        let number: u64 = value
+            .parse()
+            .map_err(|_| format!("{word} needs a number, not {value:?}\n{USAGE}"))?;
+        match word.as_str() {
+            "--seeds" => args.seeds = number,
+            "--from" => args.from = number,
+            "--seed" => args.one = Some(number),
+            other => return Err(format!("{other} is unknown\n{USAGE}")),
+        }
+    }
+    Ok(args)
+}
+
+fn main() -> ExitCode {
+    let args = match parse() {
+        Ok(args) => args,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Some(seed) = args.one {
+        let outcome = haarb_sim::run_seed(seed, true);
+        return report(&outcome, true);
+    }
+    let mut fired: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut dual = Span::ZERO;
+    for seed in args.from..args.from.saturating_add(args.seeds) {
+        let outcome = haarb_sim::run_seed(seed, false);
+        for (rule, count) in &outcome.fired {
+            *fired.entry(rule).or_default() += count;
+        }
+        dual = dual + outcome.dual;
+        if outcome.failure.is_some() {
+            return report(&outcome, false);
+        }
+    }
+    let rules: Vec<String> = fired.iter().map(|(rule, n)| format!("{rule} {n}")).collect();
+    println!(
+        "{} clusters, seeds {} to {}: nothing wrong\nchanges by rule: {}\ntwo servers offered a virtual IP for {dual} in all, only in residual cases",
+        args.seeds,
+        args.from,
+        args.from.saturating_add(args.seeds).saturating_sub(1),
+        rules.join(", ")
+    );
+    ExitCode::SUCCESS
+}
+
+fn report(outcome: &haarb_sim::Outcome, trace: bool) -> ExitCode {
+    println!("seed {}: {}", outcome.seed, outcome.options);
+    if trace || outcome.failure.is_some() {
+        for line in &outcome.trace {
+            println!("{line}");
+        }
+    }
+    match &outcome.failure {
+        None => {
+            println!("nothing wrong");
+            ExitCode::SUCCESS
+        }
+        Some(what) => {
+            println!("WRONG: {what}\nagain: cargo xtask sim --seed {}", outcome.seed);
+            ExitCode::FAILURE
+        }
+    }
+}
