@@ -6,6 +6,7 @@
 //! service does with its data.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::Path,
@@ -43,6 +44,16 @@ pub struct Found {
     pub log_torn: usize,
     /// Numbers that `log` passes over.
     pub log_missing: u64,
+    /// The highest number in `log` per writer.
+    pub last_by: BTreeMap<String, u64>,
+}
+
+impl Found {
+    /// Every version in the directory is whole.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        !self.state_torn && self.log_torn == 0
+    }
 }
 
 /// Writes one version every `period` until an error. Continues the numbers it finds in `dir`.
@@ -97,7 +108,12 @@ pub fn inspect(dir: &Path) -> io::Result<Found> {
         found.state = parse_state(&text);
         found.state_torn = found.state.is_none();
     }
-    for text in read(&dir.join("log"))?.unwrap_or_default().lines() {
+    let log = read(&dir.join("log"))?.unwrap_or_default();
+    for text in log.split_inclusive('\n') {
+        // The end of a file that is being appended to may be seen half written; it is no version yet.
+        let Some(text) = text.strip_suffix('\n') else {
+            continue;
+        };
         let Some(version) = parse_line(text) else {
             found.log_torn += 1;
             continue;
@@ -105,6 +121,8 @@ pub fn inspect(dir: &Path) -> io::Result<Found> {
         if let Some(last) = &found.log_last {
             found.log_missing += version.number.saturating_sub(last.number + 1);
         }
+        let last = found.last_by.entry(version.node.clone()).or_default();
+        *last = version.number.max(*last);
         found.log_last = Some(version);
     }
     Ok(found)
@@ -216,7 +234,7 @@ mod tests {
         assert!(inspect(dir.path()).expect("readable").state_torn);
         fs::write(
             dir.path().join("log"),
-            "version 1 of alpha started 5 sum 00",
+            "version 1 of alpha started 5 sum 00\n",
         )
         .expect("cut log");
         assert_eq!(inspect(dir.path()).expect("readable").log_torn, 1);

@@ -16,7 +16,7 @@ use haarb_lab::{
     check,
     clock::Stamp,
     cluster::{self, Goal},
-    drill::{self, Drill, Outcome},
+    drill::{self, Drill, verdict::Outcome},
     drills,
     live::Live,
     plan::Plan,
@@ -90,6 +90,9 @@ struct RunOptions {
     /// Times of the cluster
     #[arg(long, value_enum, default_value_t = Profile::Telecom)]
     profile: Profile,
+    /// Leave the replicated directory and its writer out
+    #[arg(long)]
+    without_files: bool,
     /// Print the results as JSON on standard output; the live view goes to standard error
     #[arg(long)]
     json: bool,
@@ -220,7 +223,7 @@ fn build(programs: Programs, options: &RunOptions) -> anyhow::Result<Segment> {
     };
     let options = ClusterOptions {
         profile: profile.into(),
-        write_files: true,
+        files: !options.without_files,
     };
     Ok(setup::build(
         Plan::pair(),
@@ -297,7 +300,7 @@ fn series(
             prepare(lab, live, drill, previous)?;
             live.doing(drill.what);
             live.say(format!("== {}", drill.what));
-            let outcome = drill::run(lab, drill)?;
+            let outcome = drill::run::run(lab, drill)?;
             live.follow(lab)?;
             let verdict = if outcome.passed { "passed" } else { "FAILED" };
             live.say(format!(
@@ -329,11 +332,11 @@ fn prepare(
         Some(after) => {
             let first = drills::find(after).with_context(|| format!("no drill called {after}"))?;
             prepare(lab, live, &first, None)?;
-            drill::run(lab, &first)?;
+            drill::run::run(lab, &first)?;
         }
         None => {
             live.doing("making everything whole");
-            drill::make_whole(lab)?;
+            drill::run::make_whole(lab)?;
         }
     }
     Ok(live.follow(lab)?)

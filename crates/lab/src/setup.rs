@@ -35,8 +35,9 @@ pub const NEEDED: [&str; 7] = [
 pub struct ClusterOptions {
     /// `timing.profile`: telecom, lan or wan.
     pub profile: String,
-    /// Let the service write a file version every 10 ms into the replicated directory.
-    pub write_files: bool,
+    /// Give the reserve a replicated directory and let the service write a file version every 10 ms
+    /// into it.
+    pub files: bool,
 }
 
 /// The replicated directory of a reserve.
@@ -90,20 +91,16 @@ fn write_config(out: &mut String, plan: &Plan, options: &ClusterOptions) -> std:
                 vip.address, vip.prefix
             )?;
         }
-        let directory = directory_of(reserve);
-        writeln!(
-            out,
-            "    directories:\n      - {{ path: {directory} }}\n    services:"
-        )?;
+        let mut write = String::new();
+        if options.files {
+            let directory = directory_of(reserve);
+            writeln!(out, "    directories:\n      - {{ path: {directory} }}")?;
+            write = format!(", --write-dir, {directory}");
+        }
         let port = usize::from(plan.port) + number;
-        let write = if options.write_files {
-            format!(", --write-dir, {directory}")
-        } else {
-            String::new()
-        };
         writeln!(
             out,
-            "      - {{ name: echo, exec: [{HELPER}, \"{MARK}\", serve, --port, \"{port}\"{write}] }}"
+            "    services:\n      - {{ name: echo, exec: [{HELPER}, \"{MARK}\", serve, --port, \"{port}\"{write}] }}"
         )?;
     }
     Ok(())
@@ -226,7 +223,7 @@ mod tests {
     fn the_pairs_configuration_is_as_documented() {
         let options = ClusterOptions {
             profile: "telecom".into(),
-            write_files: true,
+            files: true,
         };
         let expected = "\
 cluster: lab

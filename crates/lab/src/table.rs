@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    drill::{Outcome, Service},
+    drill::{Service, verdict::Outcome},
     drills,
 };
 
@@ -47,9 +47,7 @@ impl Spread {
 /// What the clients saw, in words.
 #[must_use]
 pub fn what_clients_saw(outcome: &Outcome) -> String {
-    let Some(clients) = &outcome.clients else {
-        return "nothing measured".into();
-    };
+    let clients = &outcome.clients;
     let service = drills::find(outcome.name).map(|drill| drill.expect.service);
     let lost = clients.lost_on_all;
     if let (Some(gap), Some(all)) = (clients.gap_ms, clients.gap_all_ms) {
@@ -87,14 +85,8 @@ pub fn table(outcomes: &[Outcome]) -> String {
     .map(str::to_owned);
     let mut rows = vec![head];
     for outcome in outcomes {
-        let dual = outcome
-            .clients
-            .as_ref()
-            .map_or(0.0, |clients| clients.dual_active_ms);
-        let stall = outcome
-            .clients
-            .as_ref()
-            .map_or(0.0, |clients| clients.stall_max_ms);
+        let dual = outcome.clients.dual_active_ms;
+        let stall = outcome.clients.stall_max_ms;
         rows.push([
             outcome.what.to_owned(),
             what_clients_saw(outcome),
@@ -133,9 +125,7 @@ pub fn totals(outcomes: &[Outcome]) -> String {
 pub fn spreads(outcomes: &[Outcome]) -> BTreeMap<&'static str, BTreeMap<&'static str, Spread>> {
     let mut all: BTreeMap<&'static str, BTreeMap<&'static str, Vec<f64>>> = BTreeMap::new();
     for outcome in outcomes {
-        let Some(clients) = &outcome.clients else {
-            continue;
-        };
+        let clients = &outcome.clients;
         let series = all.entry(outcome.name).or_default();
         let mut add = |name, value: Option<f64>| series.entry(name).or_default().extend(value);
         add("gap_ms", clients.gap_ms);
@@ -143,6 +133,13 @@ pub fn spreads(outcomes: &[Outcome]) -> BTreeMap<&'static str, BTreeMap<&'static
         add("handover_ms", clients.handover_ms);
         add("dual_active_ms", Some(clients.dual_active_ms));
         add("held_by_both_ms", Some(outcome.held_by_both_ms));
+        let files = outcome.files.as_ref();
+        add(
+            "versions_not_copied",
+            files
+                .and_then(|files| files.not_copied)
+                .map(|count| count as f64),
+        );
         add("stall_max_ms", Some(clients.stall_max_ms));
     }
     let spread = |(name, values)| Spread::of(values).map(|spread| (name, spread));

@@ -40,7 +40,7 @@ fn unmet(
     clients: &Report,
     events: &[Event],
 ) -> Vec<String> {
-    checks(expect, before, after, clients, events, &|server| {
+    checks(expect, before, after, clients, None, events, &|server| {
         server.map(|server| format!("s{server}"))
     })
     .into_iter()
@@ -161,4 +161,30 @@ fn the_headline_is_the_expected_rule_or_the_first_change_of_role() {
     );
     assert_eq!(headline(&MOVES, &events[..1]).as_deref(), Some("X4"));
     assert_eq!(headline(&MOVES, &[]), None);
+}
+
+#[test]
+fn a_torn_file_on_the_active_server_fails_the_drill() {
+    let files = |state_torn| FilesReport {
+        on_active: history::Found {
+            state_torn,
+            ..history::Found::default()
+        },
+        not_copied: Some(3),
+    };
+    let judged = |state_torn| {
+        let events = [event("B7", "standby", "taking")];
+        checks(
+            &MOVES,
+            Some(0),
+            Some(1),
+            &clients(1),
+            Some(&files(state_torn)),
+            &events,
+            &|_| None,
+        )
+        .iter()
+        .all(|check| check.met)
+    };
+    assert!(judged(false) && !judged(true));
 }
