@@ -91,6 +91,14 @@ impl Link {
     }
 }
 
+impl Drop for Link {
+    /// Ends the connection for the listening task too.
+    fn drop(&mut self) {
+        // Fails where the keeper has ended it already.
+        let _ = self.write.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 fn start(home: &Home, label: &str, path: &Path) -> io::Result<UnixStream> {
     // No keeper: what an earlier one may have left behind must not run beside a new start.
     sweep::kill_left_behind(path);

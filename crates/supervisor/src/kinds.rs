@@ -10,7 +10,7 @@ mod systemd;
 
 use haarb_config::{Service, ServiceKind};
 
-use crate::check::Answer;
+use crate::check::{self, Answer};
 use crate::order::Run;
 
 /// A kind that is not there yet.
@@ -83,6 +83,21 @@ pub async fn why_not_startable(service: &Service) -> String {
             .err()
             .map_or_else(String::new, |e| e.to_string()),
     }
+}
+
+/// Asks whether a service runs; `None` where only its keeper knows.
+pub async fn ask(
+    service: &Service,
+    means: &Means,
+    environment: &[(String, String)],
+) -> Option<Verdict> {
+    let argv = means.status.as_ref()?;
+    if matches!(service.kind, ServiceKind::Systemd { .. }) && !systemd::booted() {
+        return Some(Verdict::Stopped);
+    }
+    let timeout = service.check_timeout.to_duration();
+    let answer = check::ask(argv, environment, timeout).await;
+    Some(verdict(means, &answer))
 }
 
 /// Reads the answer of a status command (LSB, section "Init Script Actions").

@@ -329,8 +329,8 @@ impl Service {
             Phase::Stopping(stopping) if stopping.command == Some(pid) => {
                 stopping.command = None;
                 if !well {
-                    let why = format!("its stop command {how}");
-                    stopping.failure = Some(why);
+                    let why = || format!("its stop command {how}");
+                    stopping.failure.get_or_insert_with(why);
                 }
             }
             Phase::Stopping(stopping) if stopping.main == Some(pid) => stopping.main = None,

@@ -10,8 +10,10 @@ use super::Means;
 use crate::check::{Answer, ask};
 use crate::order::Run;
 
-/// There if and only if systemd runs this server (sd_booted(3)).
-const BOOTED: &str = "/run/systemd/system";
+/// Whether systemd runs this server: no unit runs where it does not (sd_booted(3)).
+pub(super) fn booted() -> bool {
+    Path::new("/run/systemd/system").exists()
+}
 
 pub(super) fn means(unit: &str) -> Means {
     Means {
@@ -34,7 +36,7 @@ fn systemctl(arguments: &[&str]) -> Vec<String> {
 }
 
 pub(super) async fn why_not_startable(unit: &str, timeout: Duration) -> String {
-    if !Path::new(BOOTED).exists() {
+    if !booted() {
         return "systemd does not run this server; use exec or script".into();
     }
     let question = systemctl(&["show", "--property=LoadState", "--value", unit]);

@@ -9,7 +9,6 @@ use haarb_model::{Epoch, Mono, NodeName, ReserveDuties, ReserveName, ServiceRun,
 use tokio::sync::mpsc;
 
 use super::{Event, Place, read_epoch};
-use crate::check;
 use crate::error::Error;
 use crate::keepers::{Home, Link, News};
 use crate::kinds::{self, Means, Verdict};
@@ -341,9 +340,9 @@ impl LiveReserve {
         let state = self.reserve.state(service);
         let environment = self.environment(service);
         let live = &mut self.services[service];
-        let Some(argv) = live.means.status.clone() else {
+        if live.means.status.is_none() {
             return;
-        };
+        }
         if live.state_seen != state {
             live.state_seen = state;
             live.asked += 1;
@@ -367,18 +366,17 @@ impl LiveReserve {
         }
         live.check_runs = true;
         live.check_due = now + live.every(state);
-        let (means, asked) = (live.means.clone(), live.asked);
-        let timeout = live.config.check_timeout.to_duration();
+        let (config, means, asked) = (live.config.clone(), live.means.clone(), live.asked);
         let place = Place {
             reserve: self.place,
             service,
         };
         let inbox = self.context.inbox.clone();
         tokio::spawn(async move {
-            let answer = check::ask(&argv, &environment, timeout).await;
-            let verdict = kinds::verdict(&means, &answer);
-            // Only a supervisor that ends does not listen.
-            let _ = inbox.send(Event::Checked(place, asked, verdict)).await;
+            if let Some(verdict) = kinds::ask(&config, &means, &environment).await {
+                // Only a supervisor that ends does not listen.
+                let _ = inbox.send(Event::Checked(place, asked, verdict)).await;
+            }
         });
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Bench {
     config: Config,
     running: Option<Running>,
     pub(crate) last: Option<ServiceRun>,
+    /// Every report since the supervisor started.
+    pub(crate) seen: Vec<ServiceRun>,
     pub(crate) stalled: Vec<Span>,
 }
 
@@ -50,14 +52,14 @@ impl Bench {
             config,
             running: None,
             last: None,
+            seen: Vec::new(),
             stalled: Vec::new(),
         };
         bench.start_supervisor();
         bench
     }
 
-    pub(crate) fn start_supervisor(&mut self) {
-        let (arbiter, directives, reports) = ArbiterLink::pair();
+    fn supervisor(&self, arbiter: ArbiterLink) -> Result<Supervisor, Error> {
         let me = NodeName::new("alpha").expect("a name");
         let setup = Setup {
             config: &self.config,
@@ -65,7 +67,17 @@ impl Bench {
             run_dir: self.dir.path(),
             program: Path::new(env!("CARGO_BIN_EXE_haarb-supervisor")),
         };
-        let supervisor = Supervisor::new(&setup, arbiter).expect("a supervisor");
+        Supervisor::new(&setup, arbiter)
+    }
+
+    /// What a second supervisor with the same run directory gets.
+    pub(crate) fn second_supervisor(&self) -> Result<Supervisor, Error> {
+        self.supervisor(ArbiterLink::pair().0)
+    }
+
+    pub(crate) fn start_supervisor(&mut self) {
+        let (arbiter, directives, reports) = ArbiterLink::pair();
+        let supervisor = self.supervisor(arbiter).expect("a supervisor");
         let (end, ended) = oneshot::channel();
         let task = tokio::spawn(supervisor.run(async move {
             let _ = ended.await;
@@ -77,6 +89,7 @@ impl Bench {
             task,
         });
         self.last = None;
+        self.seen.clear();
     }
 
     /// The supervisor dies as by SIGKILL: its connections close, nothing else happens.
@@ -93,7 +106,9 @@ impl Bench {
         running.task.await.expect("no panic").expect("a good end");
     }
 
-    pub(crate) async fn tell(&self, epoch: u64, duty: ServiceDuty) {
+    /// Tells a duty. What was reported before no longer satisfies [`Bench::until`].
+    pub(crate) async fn tell(&mut self, epoch: u64, duty: ServiceDuty) {
+        self.last = None;
         let reserve = ReserveDuties {
             reserve: ReserveName::new("sip").expect("a name"),
             role: if duty.run {
@@ -119,11 +134,11 @@ impl Bench {
     }
 
     /// Run, without an end of the lease.
-    pub(crate) async fn run(&self, epoch: u64) {
+    pub(crate) async fn run(&mut self, epoch: u64) {
         self.run_until(epoch, Mono::FAR).await;
     }
 
-    pub(crate) async fn run_until(&self, epoch: u64, until: Mono) {
+    pub(crate) async fn run_until(&mut self, epoch: u64, until: Mono) {
         let duty = ServiceDuty {
             run: true,
             until,
@@ -132,8 +147,18 @@ impl Bench {
         self.tell(epoch, duty).await;
     }
 
-    pub(crate) async fn stop(&self, epoch: u64) {
+    pub(crate) async fn stop(&mut self, epoch: u64) {
         self.tell(epoch, ServiceDuty::default()).await;
+    }
+
+    /// Takes the reports that have arrived.
+    pub(crate) fn read_reports(&mut self) {
+        let running = self.running.as_mut().expect("a supervisor");
+        while let Ok(report) = running.reports.try_recv() {
+            if let Report::Services(report) = report {
+                self.seen.extend(report.reserves);
+            }
+        }
     }
 
     /// Waits for a report that satisfies `wanted`.
@@ -152,6 +177,7 @@ impl Bench {
                 Ok(Some(Report::Services(report))) => {
                     let run = report.reserves.into_iter().next().expect("a reserve");
                     self.last = Some(run.clone());
+                    self.seen.push(run.clone());
                     if wanted(&run) {
                         return run;
                     }
@@ -193,22 +219,87 @@ impl Bench {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// Keepers and services of this bench: all whose environment or arguments name its
-    /// directory, except this process.
+    /// Keepers and services of this bench, except this process.
     pub(crate) fn pids(&self) -> Vec<i32> {
+        let mut pids = self.service_pids();
+        pids.extend(self.keeper_pids());
+        pids
+    }
+
+    /// Everything that a keeper of this bench has started: its environment names the bench's
+    /// directory.
+    pub(crate) fn service_pids(&self) -> Vec<i32> {
         let needle = self.dir.path().display().to_string();
-        let entries = std::fs::read_dir("/proc").expect("/proc");
-        entries
-            .flatten()
-            .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| *pid != std::process::id().cast_signed())
+        processes()
+            .filter(|pid| proc_text(*pid, "environ").contains(&needle))
+            .collect()
+    }
+
+    /// Keepers of this bench: their standard input is a socket below its directory.
+    fn keeper_pids(&self) -> Vec<i32> {
+        let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        let needle = self.dir.path().display().to_string();
+        let inodes: Vec<String> = (sockets.lines())
+            .filter(|line| line.contains(&needle))
+            .filter_map(|line| Some(format!("socket:[{}]", line.split_whitespace().nth(6)?)))
+            .collect();
+        processes()
             .filter(|pid| {
-                let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-                let text = [read("environ"), read("cmdline")].concat();
-                String::from_utf8_lossy(&text).contains(&needle)
+                let stdin = std::fs::read_link(format!("/proc/{pid}/fd/0")).unwrap_or_default();
+                inodes.contains(&stdin.display().to_string())
             })
             .collect()
     }
+
+    /// The services' processes with this name.
+    pub(crate) fn named(&self, name: &str) -> Vec<i32> {
+        let is_named = |pid: &i32| proc_text(*pid, "comm").trim() == name;
+        self.service_pids().into_iter().filter(is_named).collect()
+    }
+
+    /// Waits for one process of that name and kills it.
+    pub(crate) async fn kill_service(&mut self, name: &str) {
+        until("the process is there", || !self.named(name).is_empty()).await;
+        for pid in self.named(name) {
+            kill(pid);
+        }
+        self.last = None;
+    }
+
+    pub(crate) fn kill_keepers(&mut self) {
+        for pid in self.keeper_pids() {
+            kill(pid);
+        }
+        self.last = None;
+    }
+}
+
+impl Drop for Bench {
+    /// Leaves nothing behind when a test fails.
+    fn drop(&mut self) {
+        while !self.pids().is_empty() {
+            self.pids().into_iter().for_each(kill);
+        }
+    }
+}
+
+fn kill(pid: i32) {
+    use nix::sys::signal::{Signal, kill};
+    // Gone in between: that is what is wanted.
+    let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc");
+    entries
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid != std::process::id().cast_signed())
+}
+
+fn proc_text(pid: i32, file: &str) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 pub(crate) fn state(run: &ServiceRun, service: &str) -> Option<ServiceState> {
