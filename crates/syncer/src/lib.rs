@@ -1,1 +1,47 @@
-//! (being written)
+//! Replicates the directories of a reserve from its active server to the others.
+//!
+//! It follows what the arbiter says (source, sink, neither) and decides nothing about roles.
+//! The one thing to know: a version that is not known to be common is never overwritten; it
+//! is moved aside (see docs/sync.md).
+
+mod attributes;
+mod codec;
+mod compare;
+mod decide;
+mod fence;
+mod index;
+mod journal;
+mod message;
+mod path;
+mod read;
+mod root;
+mod settle;
+mod sink;
+mod source;
+mod version;
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A directory that is replicated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicated {
+    /// How all servers call it: its path in the configuration.
+    pub name: Vec<u8>,
+    /// Where it is on this server; the same path, except in tests.
+    pub at: PathBuf,
+}
+
+impl Replicated {
+    /// A directory that is at its configured path.
+    #[must_use]
+    pub fn configured(path: &Path) -> Self {
+        Self {
+            name: path.as_os_str().as_bytes().to_vec(),
+            at: path.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod simulation;

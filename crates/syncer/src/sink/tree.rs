@@ -1,0 +1,294 @@
+//! One directory on the receiving side: its index, how the disk differs from it, and how good
+//! it is as a whole.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use haarb_model::Data;
+
+use crate::Replicated;
+use crate::compare::{Listed, below, children, digests};
+use crate::index::{Entry, Header, Record, Stage};
+use crate::journal::Store;
+use crate::message::DirHello;
+use crate::path::RelPath;
+use crate::read::version_on_disk;
+use crate::root::{Place, Root};
+use crate::sink::aside;
+use crate::version::{Hash, Kind, Sig, Version};
+
+/// A directory that is received.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// How both servers call it.
+    name: Vec<u8>,
+    pub(crate) place: Place,
+    pub(crate) store: Store,
+    /// Where the disk was found to differ from the index; `None`: nothing is there.
+    pub(crate) local: BTreeMap<RelPath, Option<(Version, Sig)>>,
+    digests: BTreeMap<RelPath, Hash>,
+    /// Everything that the source has is here, in this session.
+    pub(crate) synced: bool,
+    pub(crate) data: Data,
+    pub(crate) conflicts: u64,
+    /// What is wrong with the directory as a whole; empty if nothing is.
+    pub(crate) error: String,
+    /// What was wrong with single paths, the last of it; empty if nothing is.
+    pub(crate) trouble: String,
+}
+
+impl Tree {
+    /// A directory whose index is read when it is first needed.
+    pub(crate) fn new(directory: &Replicated) -> Self {
+        let mut tree = Self {
+            name: directory.name.clone(),
+            place: Place::new(directory.at.clone()),
+            store: Store::default(),
+            local: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            synced: false,
+            data: Data::Stale,
+            conflicts: 0,
+            error: String::new(),
+            trouble: String::new(),
+        };
+        if let Err(error) = tree.open() {
+            tree.error = error;
+        }
+        tree
+    }
+
+    fn open(&mut self) -> Result<(), String> {
+        let root = self.place.enter().map_err(|e| e.to_string())?;
+        let name = self.place.path.display();
+        self.store = Store::load(&root).map_err(|e| format!("{name}: its index: {e}"))?;
+        self.conflicts = aside::count(&self.place.path);
+        self.data = match self.store.index.header.stage {
+            Stage::Fresh | Stage::Whole => Data::Stale,
+            Stage::Filling => Data::Inconsistent,
+        };
+        Ok(())
+    }
+
+    /// Looks at the whole directory and notes where it differs from the index. `go_on` is
+    /// asked now and then; when it says no, the result is worth nothing.
+    pub(crate) fn scan(&mut self, mut go_on: impl FnMut() -> bool) -> Result<(), String> {
+        self.synced = false;
+        self.error.clear();
+        self.trouble.clear();
+        self.local.clear();
+        let root = self.place.enter().map_err(|e| e.to_string())?;
+        if self.store.index == crate::index::Index::default() {
+            // It may not have been there before.
+            self.open()?;
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        let mut to_visit = vec![RelPath::root()];
+        while let Some(dir) = to_visit.pop() {
+            if !go_on() {
+                return Ok(());
+            }
+            let names = match root.names(&dir) {
+                Ok(names) => names,
+                Err(e) if !dir.is_root() && e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => {
+                    return Err(format!(
+                        "{}/{}: cannot be listed: {e}",
+                        self.place.path.display(),
+                        dir.show()
+                    ));
+                }
+            };
+            for name in names {
+                let Ok(path) = dir.join(&name) else {
+                    continue;
+                };
+                if self
+                    .scan_entry(&root, &path)
+                    .map_err(|e| self.about(&path, &e))?
+                {
+                    to_visit.push(path.clone());
+                }
+                seen.insert(path);
+            }
+        }
+        let gone: Vec<_> = self
+            .store
+            .index
+            .entries
+            .keys()
+            .filter(|path| !seen.contains(*path))
+            .cloned()
+            .collect();
+        self.local.extend(gone.into_iter().map(|path| (path, None)));
+        let found = digests(merged(&self.store.index.entries, &self.local));
+        self.digests = found;
+        Ok(())
+    }
+
+    /// Compares one entry of the disk with the index; says whether it is a directory.
+    fn scan_entry(&mut self, root: &Root, path: &RelPath) -> io::Result<bool> {
+        let Some(found) = root.find(path)? else {
+            self.local.insert(path.clone(), None);
+            return Ok(false);
+        };
+        let Some(kind) = found.kind else {
+            // Not synchronised: as good as absent, until something wants its place.
+            self.local.insert(path.clone(), None);
+            return Ok(false);
+        };
+        let directory = kind == Kind::Directory;
+        let known = self.store.index.entries.get(path);
+        if known.is_some_and(|entry| entry.sig == Some(found.sig)) {
+            return Ok(directory);
+        }
+        let Some((version, sig, _)) = version_on_disk(root, path)? else {
+            self.local.insert(path.clone(), None);
+            return Ok(false);
+        };
+        match known {
+            Some(entry) if entry.version == version => {
+                let settled = Entry {
+                    version,
+                    sig: Some(sig),
+                    before: None,
+                };
+                self.store.take(vec![Record::Put(path.clone(), settled)]);
+            }
+            _ => {
+                self.local.insert(path.clone(), Some((version, sig)));
+            }
+        }
+        Ok(directory)
+    }
+
+    pub(crate) fn about(&self, path: &RelPath, error: &dyn std::fmt::Display) -> String {
+        format!("{}/{}: {error}", self.place.path.display(), path.show())
+    }
+
+    /// What the source is told first. Call after a scan.
+    pub(crate) fn hello(&self) -> DirHello {
+        DirHello {
+            path: self.name.clone(),
+            lineage: self.store.index.header.lineage,
+            entries: merged(&self.store.index.entries, &self.local).count() as u64,
+            digest: self
+                .digests
+                .get(&RelPath::root())
+                .copied()
+                .unwrap_or_default(),
+            error: self.error.clone(),
+        }
+    }
+
+    /// Takes over the source's history. What was common with another one, or under another
+    /// history, counts as our own from here on.
+    pub(crate) fn join(&mut self, root: &Root, lineage: [u8; 16], source: &str) -> io::Result<()> {
+        let header = &self.store.index.header;
+        if header.lineage == lineage && header.with.iter().any(|name| name == source) {
+            return Ok(());
+        }
+        for (path, entry) in &self.store.index.entries {
+            if let (None, Some(sig)) = (self.local.get(path), entry.sig) {
+                self.local.insert(path.clone(), Some((entry.version, sig)));
+            }
+        }
+        let header = Header {
+            lineage,
+            stage: Stage::Fresh,
+            with: vec![source.to_owned()],
+        };
+        self.store
+            .note(root, vec![Record::Forget, Record::Header(header)])?;
+        // An entry without a signature was read in the scan: it is in `local` or settled.
+        Ok(())
+    }
+
+    /// The first change of a session is about to be made.
+    pub(crate) fn begin_changes(&mut self, root: &Root) -> io::Result<()> {
+        if self.synced {
+            return Ok(());
+        }
+        if self.store.index.header.stage == Stage::Whole {
+            self.data = self.data.max(Data::Stale);
+            return Ok(());
+        }
+        self.data = Data::Inconsistent;
+        let header = Header {
+            stage: Stage::Filling,
+            ..self.store.index.header.clone()
+        };
+        self.store.note_header(root, header)
+    }
+
+    /// Everything that the source has is here: what was found equal is common from now on.
+    pub(crate) fn reached_sync(&mut self, root: &Root) -> io::Result<()> {
+        let mut records = Vec::new();
+        for (path, local) in std::mem::take(&mut self.local) {
+            records.push(match local {
+                Some((version, sig)) => Record::Put(
+                    path,
+                    Entry {
+                        version,
+                        sig: Some(sig),
+                        before: None,
+                    },
+                ),
+                None => Record::Remove(path),
+            });
+        }
+        records.push(Record::Header(Header {
+            stage: Stage::Whole,
+            ..self.store.index.header.clone()
+        }));
+        self.store.note(root, records)?;
+        self.synced = true;
+        self.data = Data::Current;
+        self.trouble.clear();
+        Ok(())
+    }
+
+    /// The entries of one directory, as they were found by the scan.
+    pub(crate) fn listing(&self, dir: &RelPath) -> Vec<Listed> {
+        let mut found: BTreeMap<&RelPath, &Version> = children(&self.store.index.entries, dir)
+            .filter(|(path, _)| !self.local.contains_key(*path))
+            .map(|(path, entry)| (path, &entry.version))
+            .collect();
+        for (path, local) in below(&self.local, dir) {
+            if let Some((version, _)) = local
+                && path.parent().as_ref() == Some(dir)
+            {
+                found.insert(path, version);
+            }
+        }
+        found
+            .into_iter()
+            .map(|(path, version)| Listed {
+                name: path.name().to_vec(),
+                version: *version,
+                digest: self.digests.get(path).copied().unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+/// The tree as it is on the disk: the index, with what differs laid over it, in order.
+fn merged<'a>(
+    entries: &'a BTreeMap<RelPath, Entry>,
+    local: &'a BTreeMap<RelPath, Option<(Version, Sig)>>,
+) -> impl Iterator<Item = (&'a RelPath, &'a Version)> {
+    let mut entries = entries
+        .iter()
+        .filter(|(path, _)| !local.contains_key(*path))
+        .map(|(path, entry)| (path, &entry.version))
+        .peekable();
+    let mut local = local
+        .iter()
+        .filter_map(|(path, found)| Some((path, &found.as_ref()?.0)))
+        .peekable();
+    std::iter::from_fn(move || match (entries.peek(), local.peek()) {
+        (Some(entry), Some(other)) if entry.0 < other.0 => entries.next(),
+        (Some(_), None) => entries.next(),
+        _ => local.next(),
+    })
+}

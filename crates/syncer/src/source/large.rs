@@ -1,0 +1,251 @@
+//! A large file on its way out, one piece at a time.
+//!
+//! It is read once; where the sink has a segment of its own, only the difference is sent. The
+//! one thing to know: when it changed while it was read, the part that was read is read again;
+//! if that is still the same (a log that grew), it is a version that stood there, and is sent.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use fast_rsync::{Signature, diff};
+use haarb_model::Span;
+
+use crate::attributes::read_xattrs;
+use crate::message::{Down, Piece, SEGMENT, Xattrs};
+use crate::path::RelPath;
+use crate::read::wall_ns;
+use crate::root::{Found, Root};
+use crate::sink::SUMS_MAX;
+use crate::version::{Hash, Kind, Sig, Version, xattrs_digest};
+
+use super::session::Pending;
+
+/// After this time without a moment of rest a large file is sent as it was read.
+const PATIENCE: Span = Span::from_secs(1);
+
+/// A large file on its way.
+pub(crate) struct Outgoing {
+    pub(crate) dir: usize,
+    pub(crate) path: RelPath,
+    pub(crate) pending: Pending,
+    pub(crate) transfer: u64,
+    file: File,
+    before: Found,
+    xattrs: Xattrs,
+    /// On how many segments of the sink it can build; `None`: not answered yet.
+    base: Option<u64>,
+    sums: BTreeMap<u64, (Hash, Vec<u8>)>,
+    asked: u64,
+    next: u64,
+    read: u64,
+    hasher: blake3::Hasher,
+    again: Option<Again>,
+}
+
+/// The second reading of a file that changed during the first.
+struct Again {
+    read: u64,
+    hasher: blake3::Hasher,
+}
+
+/// What comes next of a large file.
+pub(crate) enum Step {
+    Send(Down),
+    /// Something was done, nothing is to be sent: go on.
+    Busy,
+    /// The sink has to answer first.
+    Wait,
+    /// All of it was sent: this ends it.
+    Done {
+        version: Version,
+        sig: Sig,
+        doubt: bool,
+        xattrs: Xattrs,
+    },
+    /// It changed while it was read: to be tried anew.
+    Changed,
+}
+
+impl Outgoing {
+    pub(crate) fn begin(
+        root: &Root,
+        dir: usize,
+        path: RelPath,
+        pending: Pending,
+        transfer: u64,
+    ) -> io::Result<Option<Self>> {
+        let file = root.open_file(&path)?;
+        let before = root.find_open(&file)?;
+        if before.kind != Some(Kind::File) {
+            return Ok(None);
+        }
+        let xattrs = read_xattrs(&file)?;
+        Ok(Some(Self {
+            dir,
+            path,
+            pending,
+            transfer,
+            file,
+            before,
+            xattrs,
+            base: None,
+            sums: BTreeMap::new(),
+            asked: 0,
+            next: 0,
+            read: 0,
+            hasher: blake3::Hasher::new(),
+            again: None,
+        }))
+    }
+
+    /// Whether this is still the file that is being read.
+    pub(crate) fn is(&self, found: &Found) -> bool {
+        found.sig.ino == self.before.sig.ino
+    }
+
+    /// The sink's answer to the beginning.
+    pub(crate) fn base(&mut self, segments: u64) {
+        let ours = self.before.sig.size.div_ceil(SEGMENT as u64);
+        let usable = if self.pending.whole { 0 } else { segments };
+        self.base = Some(usable.min(ours));
+    }
+
+    pub(crate) fn signature(&mut self, segment: u64, hash: Hash, signature: Vec<u8>) {
+        // Only what was asked for is kept.
+        if segment >= self.next && segment < self.asked {
+            self.sums.insert(segment, (hash, signature));
+        }
+    }
+
+    /// The next step. `waited`: how long the change waits already.
+    pub(crate) fn step(&mut self, root: &Root, waited: Span) -> io::Result<Step> {
+        if let Some(again) = &mut self.again {
+            if again.read < self.before.sig.size {
+                return self.read_again();
+            }
+            return self.conclude(root, waited);
+        }
+        let Some(base) = self.base else {
+            return Ok(Step::Wait);
+        };
+        if self.asked < base && self.asked < self.next + u64::from(SUMS_MAX) / 2 {
+            let count = (base - self.asked).min(u64::from(SUMS_MAX) / 2);
+            let first = self.asked;
+            self.asked += count;
+            return Ok(Step::Send(Down::Sums {
+                transfer: self.transfer,
+                first,
+                count: count as u32,
+            }));
+        }
+        if self.read >= self.before.sig.size {
+            return self.conclude(root, waited);
+        }
+        if self.next < base && !self.sums.contains_key(&self.next) {
+            return Ok(Step::Wait);
+        }
+        self.read_piece()
+    }
+
+    fn read_piece(&mut self) -> io::Result<Step> {
+        let bytes = self.read_segment(self.read)?;
+        if bytes.is_empty() {
+            // It became shorter: nothing of this reading stands any more.
+            return Ok(Step::Changed);
+        }
+        self.hasher.update(&bytes);
+        self.read += bytes.len() as u64;
+        let segment = self.next;
+        self.next += 1;
+        let piece = match self.sums.remove(&segment) {
+            Some((hash, _)) if hash == *blake3::hash(&bytes).as_bytes() => Piece::Copy { segment },
+            Some((_, signature)) => difference(segment, signature, bytes),
+            None => Piece::Data(bytes),
+        };
+        Ok(Step::Send(Down::Part {
+            transfer: self.transfer,
+            piece,
+        }))
+    }
+
+    /// One segment, or what there is of it below the size that the file had at first.
+    fn read_segment(&self, start: u64) -> io::Result<Vec<u8>> {
+        let length = (self.before.sig.size - start).min(SEGMENT as u64) as usize;
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            match self
+                .file
+                .read_at(&mut bytes[filled..], start + filled as u64)
+            {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // All or nothing: a segment that ends early would shift those behind it.
+        if filled < length {
+            bytes.clear();
+        }
+        Ok(bytes)
+    }
+
+    fn read_again(&mut self) -> io::Result<Step> {
+        let start = self.again.as_ref().map_or(0, |again| again.read);
+        let bytes = self.read_segment(start)?;
+        let Some(again) = self.again.as_mut().filter(|_| !bytes.is_empty()) else {
+            return Ok(Step::Changed);
+        };
+        again.hasher.update(&bytes);
+        again.read += bytes.len() as u64;
+        Ok(Step::Busy)
+    }
+
+    /// Everything was read: did it stand still?
+    fn conclude(&mut self, root: &Root, waited: Span) -> io::Result<Step> {
+        let hash = *self.hasher.finalize().as_bytes();
+        let after = root.find_open(&self.file)?;
+        let doubt = self.before.sig.in_doubt(wall_ns());
+        match &self.again {
+            None if after == self.before && !doubt => {}
+            None if after.sig.size < self.before.sig.size => return Ok(Step::Changed),
+            None => {
+                self.again = Some(Again {
+                    read: 0,
+                    hasher: blake3::Hasher::new(),
+                });
+                return Ok(Step::Busy);
+            }
+            Some(again) if *again.hasher.finalize().as_bytes() == hash => {}
+            Some(_) if waited < PATIENCE => return Ok(Step::Changed),
+            Some(_) => tracing::warn!(
+                "{}: is written to without rest; sent as it was read",
+                self.path.show()
+            ),
+        }
+        let version = self
+            .before
+            .version(Kind::File, hash, xattrs_digest(&self.xattrs));
+        Ok(Step::Done {
+            version,
+            sig: self.before.sig,
+            doubt: doubt || after != self.before,
+            xattrs: std::mem::take(&mut self.xattrs),
+        })
+    }
+}
+
+/// The shortest way to say how `bytes` differ from a segment of the sink.
+fn difference(segment: u64, signature: Vec<u8>, bytes: Vec<u8>) -> Piece {
+    let Ok(signature) = Signature::deserialize(signature) else {
+        return Piece::Data(bytes);
+    };
+    let mut delta = Vec::new();
+    match diff(&signature.index(), &bytes, &mut delta) {
+        Ok(()) if delta.len() < bytes.len() / 4 * 3 => Piece::Delta { segment, delta },
+        _ => Piece::Data(bytes),
+    }
+}

@@ -1,0 +1,398 @@
+//! One connected sink: what it lacks, what was sent to it, what it acknowledged.
+//!
+//! What is to be done is a set of paths, never a list of events: a path is looked at when its
+//! turn comes, and what stands there then is sent. The one thing to know: deletions come last,
+//! so that a renamed file is never missing under both names.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use haarb_model::{Mono, Span};
+
+use super::large::Outgoing;
+use super::tree::{Change, Tree};
+use crate::compare::{Difference, Listed, below, differences};
+use crate::message::{DirHello, Down};
+use crate::path::RelPath;
+use crate::version::{Hash, Sig, Version};
+
+/// A deletion waits this long for the other half of a rename.
+const DELETE_AFTER: Span = Span::from_millis(3);
+/// Between two attempts at a path that failed: doubling from the first to the second.
+const RETRY_FIRST: Span = Span::from_millis(250);
+const RETRY_LONGEST: Span = Span::from_secs(10);
+
+/// A path that the sink lacks.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    /// Since when.
+    pub(crate) since: Mono,
+    /// What the sink has there, if that is known.
+    pub(crate) old: Option<Version>,
+    /// Nothing of what the sink has may be built on.
+    pub(crate) whole: bool,
+    pub(crate) attempts: u32,
+}
+
+/// How far a directory came.
+pub(crate) enum Phase {
+    /// The source has not seen all of its own directory yet.
+    Waiting,
+    /// What has no known content is being read.
+    Reading(Option<RelPath>),
+    Comparing(Box<Comparing>),
+    Live,
+    /// Stopped on one side.
+    Off,
+}
+
+/// A comparison under way.
+pub(crate) struct Comparing {
+    digests: BTreeMap<RelPath, Hash>,
+    parts: BTreeMap<RelPath, Vec<Listed>>,
+    unanswered: usize,
+}
+
+/// Whether the sink knows that it has everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    No,
+    Sent,
+    Done,
+}
+
+/// One directory of a session.
+pub(crate) struct SessionDir {
+    pub(crate) hello: DirHello,
+    pub(crate) phase: Phase,
+    pub(crate) mark: Mark,
+    /// Changes that happened since.
+    pub(crate) live: BTreeMap<RelPath, Pending>,
+    /// What the comparison found.
+    pub(crate) bulk: BTreeMap<RelPath, Pending>,
+    pub(crate) deletes: BTreeMap<RelPath, (Mono, Pending)>,
+    pub(crate) retry: BTreeMap<RelPath, (Mono, Pending)>,
+    /// Large files whose turn has not come.
+    pub(crate) large: VecDeque<(RelPath, Pending)>,
+    pub(crate) trouble: String,
+}
+
+/// What was sent and not acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    Put {
+        path: RelPath,
+        version: Version,
+        sig: Option<Sig>,
+    },
+    Delete {
+        path: RelPath,
+    },
+    Mark,
+}
+
+/// One number on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Inflight {
+    pub(crate) seq: u64,
+    pub(crate) dir: usize,
+    pub(crate) sent: Sent,
+    pub(crate) pending: Pending,
+}
+
+/// One connected sink.
+pub(crate) struct Session {
+    pub(crate) node: String,
+    pub(crate) dirs: Vec<SessionDir>,
+    pub(crate) out: VecDeque<Down>,
+    pub(crate) seq: u64,
+    pub(crate) inflight: VecDeque<Inflight>,
+    pub(crate) large: Option<Outgoing>,
+    pub(crate) transfers: u64,
+    /// Whose turn it is while a large file is on its way.
+    pub(crate) large_turn: bool,
+}
+
+impl SessionDir {
+    pub(crate) fn new(hello: DirHello) -> Self {
+        Self {
+            hello,
+            phase: Phase::Waiting,
+            mark: Mark::No,
+            live: BTreeMap::new(),
+            bulk: BTreeMap::new(),
+            deletes: BTreeMap::new(),
+            retry: BTreeMap::new(),
+            large: VecDeque::new(),
+            trouble: String::new(),
+        }
+    }
+
+    /// Something changed here. Before the comparison began it will find that by itself.
+    pub(crate) fn changed(&mut self, change: &Change, alone: bool) {
+        if matches!(self.phase, Phase::Waiting | Phase::Off) {
+            return;
+        }
+        let earlier = [
+            self.live.remove(&change.path),
+            self.deletes
+                .remove(&change.path)
+                .map(|(_, pending)| pending),
+            self.retry.remove(&change.path).map(|(_, pending)| pending),
+            self.bulk.remove(&change.path),
+        ]
+        .into_iter()
+        .flatten()
+        .next();
+        let comparing = !matches!(self.phase, Phase::Live);
+        let pending = match earlier {
+            Some(earlier) => earlier,
+            None => Pending {
+                since: change.since,
+                // While it is compared, or with several sinks, what this one has is not known.
+                old: change.old.filter(|_| alone && !comparing),
+                whole: false,
+                attempts: 0,
+            },
+        };
+        self.live.insert(change.path.clone(), pending);
+    }
+
+    pub(crate) fn want(&mut self, path: RelPath, since: Mono) {
+        let pending = Pending {
+            since,
+            old: None,
+            whole: false,
+            attempts: 0,
+        };
+        if !self.live.contains_key(&path) {
+            self.bulk.insert(path, pending);
+        }
+    }
+
+    /// A path failed, or keeps changing: once more after a while.
+    pub(crate) fn again_later(&mut self, path: RelPath, mut pending: Pending, now: Mono) {
+        let wait = RETRY_FIRST
+            .times(1 << pending.attempts.min(16))
+            .min(RETRY_LONGEST);
+        pending.attempts += 1;
+        self.retry.insert(path, (now + wait, pending));
+    }
+
+    pub(crate) fn again_soon(&mut self, path: RelPath, pending: Pending, now: Mono) {
+        self.retry.insert(path, (now + DELETE_AFTER, pending));
+    }
+
+    /// The path is gone: the sink deletes it once everything else is sent.
+    pub(crate) fn delete_later(&mut self, path: RelPath, pending: Pending, now: Mono) {
+        for gone in below(&self.bulk, &path)
+            .map(|(p, _)| p.clone())
+            .collect::<Vec<_>>()
+        {
+            self.bulk.remove(&gone);
+        }
+        self.deletes.insert(path, (now + DELETE_AFTER, pending));
+    }
+
+    /// The deletions whose time has come. `all`: every one.
+    pub(crate) fn due_delete(&mut self, now: Mono, all: bool) -> Option<(RelPath, Pending)> {
+        let path = self
+            .deletes
+            .iter()
+            .find(|(_, (due, _))| all || *due <= now)
+            .map(|(path, _)| path.clone())?;
+        let (_, pending) = self.deletes.remove(&path)?;
+        Some((path, pending))
+    }
+
+    /// Puts paths whose waiting is over back among the others.
+    pub(crate) fn wake(&mut self, now: Mono) {
+        let due: Vec<RelPath> = self
+            .retry
+            .iter()
+            .filter(|(_, (due, _))| *due <= now)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in due {
+            if let Some((_, pending)) = self.retry.remove(&path) {
+                self.live.entry(path).or_insert(pending);
+            }
+        }
+    }
+
+    /// When [`SessionDir::wake`] or a deletion is due.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        let retry = self.retry.values().map(|(due, _)| *due);
+        let deletes = self.deletes.values().map(|(due, _)| *due);
+        retry.chain(deletes).min()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.live.len() + self.bulk.len() + self.deletes.len() + self.retry.len() + self.large.len()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Mono> {
+        let maps = self.live.values().chain(self.bulk.values());
+        let timed = self.deletes.values().chain(self.retry.values());
+        maps.map(|pending| pending.since)
+            .chain(timed.map(|(_, pending)| pending.since))
+            .chain(self.large.iter().map(|(_, pending)| pending.since))
+            .min()
+    }
+
+    /// Begins the comparison. Returns the first question, or `None` if there is nothing to ask.
+    pub(crate) fn compare(&mut self, number: u16, tree: &Tree) -> Option<Down> {
+        let digests = tree.digests();
+        if digests.get(&RelPath::root()) == Some(&self.hello.digest) {
+            self.phase = Phase::Live;
+            return None;
+        }
+        self.phase = Phase::Comparing(Box::new(Comparing {
+            digests,
+            parts: BTreeMap::new(),
+            unanswered: 1,
+        }));
+        Some(Down::List {
+            dir: number,
+            path: RelPath::root(),
+        })
+    }
+
+    /// Takes an answer and returns the next questions.
+    pub(crate) fn listing(
+        &mut self,
+        number: u16,
+        tree: &Tree,
+        path: RelPath,
+        entries: Vec<Listed>,
+        last: bool,
+        now: Mono,
+    ) -> Vec<Down> {
+        let Phase::Comparing(comparing) = &mut self.phase else {
+            return Vec::new();
+        };
+        let part = comparing.parts.entry(path.clone()).or_default();
+        part.extend(entries);
+        if !last {
+            return Vec::new();
+        }
+        let theirs = comparing.parts.remove(&path).unwrap_or_default();
+        let ours = tree.listing(&path, &comparing.digests);
+        comparing.unanswered -= 1;
+        let found = differences(&ours, &theirs);
+        let mut questions = Vec::new();
+        let mut wanted = Vec::new();
+        for difference in found {
+            match difference {
+                Difference::Ours(name) => {
+                    let Ok(child) = path.join(&name) else {
+                        continue;
+                    };
+                    let listed = theirs.iter().find(|listed| listed.name == name);
+                    let old = listed.map(|listed| listed.version);
+                    // A directory that both have is compared by its own listing.
+                    if old.is_none_or(|old| !old.is_directory()) {
+                        wanted.extend(below(&tree.disk, &child).map(|(p, _)| (p.clone(), None)));
+                    }
+                    wanted.push((child, old));
+                }
+                Difference::Theirs(name) => {
+                    wanted.extend(path.join(&name).ok().map(|child| (child, None)));
+                }
+                Difference::Below(name) => {
+                    let Ok(child) = path.join(&name) else {
+                        continue;
+                    };
+                    comparing.unanswered += 1;
+                    questions.push(Down::List {
+                        dir: number,
+                        path: child,
+                    });
+                }
+            }
+        }
+        if comparing.unanswered == 0 {
+            self.phase = Phase::Live;
+        }
+        let since = tree.behind_since.unwrap_or(now);
+        for (path, old) in wanted {
+            self.want(path.clone(), since);
+            if let (Some(pending), Some(_)) = (self.bulk.get_mut(&path), old) {
+                pending.old = old;
+            }
+        }
+        questions
+    }
+}
+
+impl Session {
+    pub(crate) fn new(node: String, dirs: Vec<DirHello>) -> Self {
+        Self {
+            node,
+            dirs: dirs.into_iter().map(SessionDir::new).collect(),
+            out: VecDeque::new(),
+            seq: 0,
+            inflight: VecDeque::new(),
+            large: None,
+            transfers: 0,
+            large_turn: false,
+        }
+    }
+
+    /// Gives the next number to what is being sent.
+    pub(crate) fn number(&mut self, dir: usize, sent: Sent, pending: Pending) -> u64 {
+        self.seq += 1;
+        self.inflight.push_back(Inflight {
+            seq: self.seq,
+            dir,
+            sent,
+            pending,
+        });
+        self.seq
+    }
+
+    /// Whether the sink may lack this path.
+    pub(crate) fn lacks(&self, dir: usize, path: &RelPath) -> bool {
+        let d = &self.dirs[dir];
+        !matches!(d.phase, Phase::Live)
+            || d.live.contains_key(path)
+            || d.bulk.contains_key(path)
+            || d.retry.contains_key(path)
+            || d.deletes.contains_key(path)
+            || d.large.iter().any(|(p, _)| p == path)
+            || self
+                .large
+                .as_ref()
+                .is_some_and(|l| l.dir == dir && l.path == *path)
+    }
+
+    /// How many paths of a directory are not acknowledged.
+    pub(crate) fn unacknowledged(&self, dir: usize) -> usize {
+        let flying = self
+            .inflight
+            .iter()
+            .filter(|i| i.dir == dir && !matches!(i.sent, Sent::Mark))
+            .count();
+        let large = self.large.iter().filter(|l| l.dir == dir).count();
+        self.dirs[dir].waiting() + flying + large
+    }
+
+    pub(crate) fn oldest(&self, dir: usize) -> Option<Mono> {
+        let flying = self
+            .inflight
+            .iter()
+            .filter(|i| i.dir == dir && !matches!(i.sent, Sent::Mark));
+        let large = self.large.iter().filter(|l| l.dir == dir);
+        flying
+            .map(|i| i.pending.since)
+            .chain(large.map(|l| l.pending.since))
+            .chain(self.dirs[dir].oldest())
+            .min()
+    }
+
+    /// Everything in this directory was acknowledged, and the sink knows it.
+    pub(crate) fn is_in_sync(&self, dir: usize) -> bool {
+        matches!(self.dirs[dir].phase, Phase::Live)
+            && self.dirs[dir].mark == Mark::Done
+            && self.unacknowledged(dir) == 0
+    }
+}

@@ -1,0 +1,483 @@
+//! One directory on the sending side: what stands there now, and what was acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use haarb_model::Mono;
+
+use crate::compare::{Listed, below, children, digests};
+use crate::index::{Header, Stage};
+use crate::journal::Store;
+use crate::path::RelPath;
+use crate::read::version_on_disk;
+use crate::root::{Found, Place, Root, RootError};
+use crate::settle::{Hint, Ripe, Settling};
+use crate::version::{Hash, Kind, Sig, Version};
+
+/// How many entries are looked at in one step, so that nothing else waits for long.
+const VISIT_ENTRIES: usize = 500;
+
+/// Tells of changes in directories; see [`crate::watch`].
+pub(crate) trait Watch: Send {
+    /// Watches one directory, not what is below it. Again is harmless.
+    fn watch(&mut self, dir: &Path) -> Result<(), String>;
+    /// Makes an event that arrives after all events of changes before this call.
+    fn mark(&mut self, root: &Path, number: u64) -> Result<(), String>;
+}
+
+/// What stands at a path, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// `None`: it changed and was not read since.
+    pub(crate) version: Option<Version>,
+    pub(crate) kind: Kind,
+    pub(crate) sig: Sig,
+    /// A change could hide behind the same signature: an event is believed.
+    pub(crate) doubt: bool,
+}
+
+/// A path that is different from what it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) path: RelPath,
+    pub(crate) since: Mono,
+    /// What it was, where that is known.
+    pub(crate) old: Option<Version>,
+}
+
+/// What ends the standstill of a directory that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// The directory is there again.
+    There,
+    /// Something is in it.
+    NotEmpty,
+    /// A person restarts the syncer.
+    Restart,
+}
+
+impl Until {
+    fn of(error: &RootError) -> Self {
+        match error {
+            RootError::Missing(_) | RootError::Open { .. } | RootError::NotDirectory(_) => {
+                Self::There
+            }
+            RootError::Exchanged(_) => Self::Restart,
+        }
+    }
+}
+
+/// A directory that is sent.
+pub(crate) struct Tree {
+    pub(crate) place: Place,
+    pub(crate) store: Store,
+    pub(crate) disk: BTreeMap<RelPath, Known>,
+    to_visit: VecDeque<RelPath>,
+    /// The whole of it was looked at once.
+    pub(crate) visited: bool,
+    pub(crate) settling: Settling,
+    /// What changed while no sink was connected.
+    pub(crate) missed: BTreeSet<RelPath>,
+    /// Since when a sink may lack something, while none is connected.
+    pub(crate) behind_since: Option<Mono>,
+    /// What stopped this directory; empty if nothing did.
+    pub(crate) error: String,
+    until: Until,
+    /// Changes are looked for by visiting, because watching failed: why.
+    pub(crate) unwatched: String,
+    pub(crate) seal: Option<(u64, bool)>,
+}
+
+impl Tree {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let mut tree = Self {
+            place: Place::new(path),
+            store: Store::default(),
+            disk: BTreeMap::new(),
+            to_visit: VecDeque::new(),
+            visited: false,
+            settling: Settling::default(),
+            missed: BTreeSet::new(),
+            behind_since: None,
+            error: String::new(),
+            until: Until::There,
+            unwatched: String::new(),
+            seal: None,
+        };
+        if let Err(error) = tree.open() {
+            tree.stop(error, Until::There);
+        }
+        tree
+    }
+
+    /// Starts anew if what stopped this directory is over. Says whether it is.
+    pub(crate) fn start_again(&mut self) -> bool {
+        let over = match (self.until, self.place.enter()) {
+            (Until::Restart, _) => false,
+            (_, Err(error)) => {
+                self.until = Until::of(&error);
+                self.error = error.to_string();
+                false
+            }
+            (Until::There, Ok(_)) => true,
+            (Until::NotEmpty, Ok(root)) => root
+                .names(&RelPath::root())
+                .is_ok_and(|names| !names.is_empty()),
+        };
+        if !over {
+            return false;
+        }
+        self.disk.clear();
+        self.settling.clear();
+        self.to_visit.clear();
+        self.visited = false;
+        self.error.clear();
+        if let Err(error) = self.open() {
+            self.stop(error, Until::There);
+            return false;
+        }
+        tracing::info!("{}: is sent again", self.place.path.display());
+        true
+    }
+
+    fn open(&mut self) -> Result<(), String> {
+        let root = self.place.enter().map_err(|e| e.to_string())?;
+        let name = self.place.path.display().to_string();
+        let index = |e: io::Error| format!("{name}: its index: {e}");
+        self.store = Store::load(&root).map_err(index)?;
+        let mut header = self.store.index.header.clone();
+        if header.lineage == [0; 16] {
+            getrandom::fill(&mut header.lineage).map_err(|e| format!("{name}: no lineage: {e}"))?;
+        }
+        self.store.note_header(&root, header).map_err(index)?;
+        self.to_visit.push_back(RelPath::root());
+        Ok(())
+    }
+
+    /// Our own data are the original from now on. Only once something was really there, or
+    /// was there before: an empty mount point must not become the original.
+    pub(crate) fn become_original(&mut self) {
+        if self.disk.is_empty() || self.store.index.header.stage == Stage::Whole {
+            return;
+        }
+        let header = Header {
+            stage: Stage::Whole,
+            ..self.store.index.header.clone()
+        };
+        let noted = self
+            .place
+            .enter()
+            .map_err(|e| e.to_string())
+            .and_then(|root| {
+                self.store
+                    .note_header(&root, header)
+                    .map_err(|e| e.to_string())
+            });
+        if let Err(error) = noted {
+            tracing::warn!("{}: {error}", self.place.path.display());
+        }
+    }
+
+    /// Whether there are directories that wait to be looked at.
+    pub(crate) fn is_visiting(&self) -> bool {
+        !self.to_visit.is_empty()
+    }
+
+    /// Everything may have changed.
+    pub(crate) fn look_again(&mut self) {
+        if self.error.is_empty() {
+            self.to_visit.clear();
+            self.to_visit.push_back(RelPath::root());
+        }
+    }
+
+    /// Looks at some of the directories that wait for it. Returns what turned out to differ.
+    pub(crate) fn visit(&mut self, watch: &mut dyn Watch, now: Mono) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let root = match self.place.enter() {
+            Ok(root) => root,
+            Err(error) => {
+                self.stop_at_root(&error);
+                return changes;
+            }
+        };
+        let mut entries = 0;
+        while entries < VISIT_ENTRIES
+            && let Some(dir) = self.to_visit.pop_front()
+        {
+            match self.visit_one(&root, &dir, watch, now, &mut changes) {
+                Ok(count) => entries += count + 1,
+                // It is gone again; whoever removed it left an event.
+                Err(error) if !dir.is_root() && gone(&error) => {}
+                Err(error) => tracing::warn!("{}", self.about(&dir, &error)),
+            }
+        }
+        if self.to_visit.is_empty() {
+            self.visited = true;
+        }
+        changes
+    }
+
+    fn visit_one(
+        &mut self,
+        root: &Root,
+        dir: &RelPath,
+        watch: &mut dyn Watch,
+        now: Mono,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<usize> {
+        // First the watch, then the look: what comes in between is seen twice, not missed.
+        if let Err(error) = watch.watch(&self.absolute(dir))
+            && root.walk(dir).is_ok()
+        {
+            self.unwatched = error;
+        }
+        let names: BTreeSet<Vec<u8>> = root.names(dir)?.into_iter().collect();
+        let known: Vec<RelPath> = children(&self.disk, dir)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in known {
+            if !names.contains(path.name()) {
+                changes.push(self.gone(&path, now));
+            }
+        }
+        let at = root.walk(dir)?;
+        for name in &names {
+            let Ok(path) = dir.join(name) else {
+                tracing::warn!("{}: its path is too long to be sent", self.about(dir, &""));
+                continue;
+            };
+            let found = root.find_at(&at, name)?;
+            if let Some(change) = self.look_at(&path, found, now) {
+                changes.push(change);
+            }
+            if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
+                self.to_visit.push_back(path);
+            }
+        }
+        Ok(names.len())
+    }
+
+    /// Compares what was found at a path with what is known.
+    fn look_at(&mut self, path: &RelPath, found: Option<Found>, now: Mono) -> Option<Change> {
+        let Some((found, kind)) = found.and_then(|found| Some((found, found.kind?))) else {
+            let known = self.disk.contains_key(path) || below(&self.disk, path).next().is_some();
+            return known.then(|| self.gone(path, now));
+        };
+        let known = self.disk.get(path).copied();
+        if known.is_some_and(|known| known.sig == found.sig && !known.doubt) {
+            return None;
+        }
+        if kind != Kind::Directory {
+            self.remove_below(path);
+        }
+        let entry = self.store.index.entries.get(path);
+        let as_acknowledged = entry
+            .filter(|entry| known.is_none() && entry.sig == Some(found.sig))
+            .map(|entry| entry.version);
+        self.disk.insert(
+            path.clone(),
+            Known {
+                version: as_acknowledged,
+                kind,
+                sig: found.sig,
+                doubt: false,
+            },
+        );
+        if as_acknowledged.is_some() && !self.visited {
+            return None;
+        }
+        Some(Change {
+            path: path.clone(),
+            since: now,
+            old: known.and_then(|known| known.version),
+        })
+    }
+
+    fn gone(&mut self, path: &RelPath, now: Mono) -> Change {
+        self.remove_below(path);
+        let old = self.disk.remove(path).and_then(|known| known.version);
+        Change {
+            path: path.clone(),
+            since: now,
+            old,
+        }
+    }
+
+    pub(crate) fn remove_below(&mut self, path: &RelPath) {
+        let below: Vec<RelPath> = below(&self.disk, path).map(|(p, _)| p.clone()).collect();
+        for path in below {
+            self.disk.remove(&path);
+        }
+    }
+
+    /// Takes an event for a path of this directory.
+    pub(crate) fn hint(&mut self, path: RelPath, hint: Hint, now: Mono) {
+        if path.is_root() {
+            self.to_visit.push_back(path);
+        } else {
+            self.settling.note(path, hint, now);
+        }
+    }
+
+    /// Looks at the paths whose time has come. `all`: at every one.
+    pub(crate) fn look_at_ripe(&mut self, now: Mono, all: bool) -> Vec<Change> {
+        let ripe = self.settling.ripe(now, all);
+        if ripe.is_empty() {
+            return Vec::new();
+        }
+        let root = match self.place.enter() {
+            Ok(root) => root,
+            Err(error) => {
+                self.stop_at_root(&error);
+                return Vec::new();
+            }
+        };
+        ripe.into_iter()
+            .filter_map(|ripe| self.look_at_one(&root, ripe, now))
+            .collect()
+    }
+
+    fn look_at_one(&mut self, root: &Root, ripe: Ripe, now: Mono) -> Option<Change> {
+        let found = match root.find(&ripe.path) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!("{}", self.about(&ripe.path, &error));
+                self.settling.note(ripe.path, Hint::Other, now);
+                return None;
+            }
+        };
+        if ripe.open && self.in_the_middle(&ripe.path, found) {
+            self.settling.hold(ripe, now);
+            return None;
+        }
+        if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
+            // New, moved here, or only touched: watched anew, because a moved one is no
+            // longer watched under its new name.
+            self.to_visit.push_back(ripe.path.clone());
+        }
+        let change = self.look_at(&ripe.path, found, now)?;
+        Some(Change {
+            since: ripe.since,
+            ..change
+        })
+    }
+
+    /// An open file that did not just grow is being rewritten.
+    fn in_the_middle(&self, path: &RelPath, found: Option<Found>) -> bool {
+        let Some(found) = found.filter(|found| found.kind == Some(Kind::File)) else {
+            return false;
+        };
+        let known = self.disk.get(path);
+        let grew = known.is_some_and(|known| {
+            known.kind == Kind::File
+                && known.sig.ino == found.sig.ino
+                && known.sig.size < found.sig.size
+        });
+        !grew && !found.linked
+    }
+
+    /// Reads one entry whose content is not known. `false`: there is none left.
+    pub(crate) fn read_one_unknown(&mut self, from: &mut Option<RelPath>) -> bool {
+        let start = from.clone().unwrap_or_else(RelPath::root);
+        let next = self
+            .disk
+            .range((Bound::Excluded(start), Bound::Unbounded))
+            .find(|(_, known)| known.version.is_none())
+            .map(|(path, _)| path.clone());
+        let Some(path) = next else {
+            return false;
+        };
+        // Each is tried once: what cannot be read now is found when it is to be sent.
+        *from = Some(path.clone());
+        let Ok(root) = self.place.enter() else {
+            return false;
+        };
+        match version_on_disk(&root, &path) {
+            Ok(Some((version, sig, doubt))) => {
+                self.disk.insert(
+                    path,
+                    Known {
+                        version: Some(version),
+                        kind: version.kind,
+                        sig,
+                        doubt,
+                    },
+                );
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{}", self.about(&path, &error)),
+        }
+        true
+    }
+
+    /// The digest of every directory. What could not be read counts as different.
+    pub(crate) fn digests(&self) -> BTreeMap<RelPath, Hash> {
+        let versions: Vec<(&RelPath, Version)> = self
+            .disk
+            .iter()
+            .map(|(path, known)| (path, known.version.unwrap_or(unread(known))))
+            .collect();
+        digests(versions.iter().map(|(path, version)| (*path, version)))
+    }
+
+    pub(crate) fn listing(&self, dir: &RelPath, digests: &BTreeMap<RelPath, Hash>) -> Vec<Listed> {
+        children(&self.disk, dir)
+            .map(|(path, known)| Listed {
+                name: path.name().to_vec(),
+                version: known.version.unwrap_or(unread(known)),
+                digest: digests.get(path).copied().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// The directory itself cannot be entered.
+    pub(crate) fn stop_at_root(&mut self, error: &RootError) {
+        self.stop(error.to_string(), Until::of(error));
+    }
+
+    pub(crate) fn stop(&mut self, why: String, until: Until) {
+        if self.error != why {
+            tracing::error!("{why}; this directory is not sent");
+        }
+        self.error = why;
+        self.until = until;
+        self.to_visit.clear();
+        self.settling.clear();
+    }
+
+    fn absolute(&self, path: &RelPath) -> PathBuf {
+        if path.is_root() {
+            self.place.path.clone()
+        } else {
+            self.place.path.join(crate::root::os(path.as_bytes()))
+        }
+    }
+
+    pub(crate) fn about(&self, path: &RelPath, error: &dyn std::fmt::Display) -> String {
+        format!("{}/{}: {error}", self.place.path.display(), path.show())
+    }
+}
+
+/// Stands for content that is not known: equal to nothing.
+fn unread(known: &Known) -> Version {
+    Version {
+        kind: known.kind,
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        mtime_ns: i64::MIN,
+        size: known.sig.size,
+        hash: [0xff; 32],
+        xattrs: [0xff; 16],
+    }
+}
+
+fn gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+    )
+}
