@@ -46,9 +46,9 @@ use crate::{
 /// Time between two ticks.
 pub const PERIOD: Duration = Duration::from_millis(1);
 
-/// Source ports of the ordinary requests and of the direct questions.
-const CLIENT_PORT: u16 = 7100;
-const PROBE_PORT: u16 = 7101;
+/// Source ports: of the direct questions, and of the ordinary requests from this one upwards.
+const PROBE_PORT: u16 = 7100;
+const CLIENT_PORT: u16 = 7101;
 
 /// Who answers at this moment, without holding up the client.
 #[derive(Clone)]
@@ -102,6 +102,7 @@ struct Probe {
 struct Worker {
     shared: Arc<Shared>,
     plan: Plan,
+    /// First one per virtual IP, then those of the direct questions.
     sockets: Vec<UdpSocket>,
     packet: OwnedFd,
     probes: Vec<Probe>,
@@ -145,10 +146,21 @@ impl Client {
             }
         }
         let (sockets, packet) = netns.run(|| {
-            let sockets = [CLIENT_PORT, PROBE_PORT]
-                .into_iter()
-                .flat_map(|port| ["0.0.0.0", "::"].map(|any| open(any, port)))
-                .collect::<io::Result<Vec<_>>>()?;
+            // A socket per virtual IP: requests to an address that nobody has wait in the kernel for its
+            // neighbour table and fill their socket, which must not keep the others back.
+            let ports = (0..plan.vips.len()).map(|vip| CLIENT_PORT + small(vip));
+            let requests = plan.vips.iter().zip(ports).map(|(vip, port)| {
+                open(
+                    if vip.address.is_ipv4() {
+                        "0.0.0.0"
+                    } else {
+                        "::"
+                    },
+                    port,
+                )
+            });
+            let probes = ["0.0.0.0", "::"].map(|any| open(any, PROBE_PORT));
+            let sockets = requests.chain(probes).collect::<io::Result<Vec<_>>>()?;
             let packet = socket(
                 AddressFamily::Packet,
                 SockType::Raw,
@@ -260,7 +272,7 @@ impl Worker {
                 probe: None,
             }
             .encode();
-            let socket = &self.sockets[usize::from(!place.address.is_ipv4())];
+            let socket = &self.sockets[vip];
             let _ = socket.send_to(&question, SocketAddr::new(place.address, self.plan.port));
         }
         for probe in &self.probes {

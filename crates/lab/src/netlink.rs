@@ -135,12 +135,15 @@ impl Netlink {
     }
 
     /// Creates a bridge that forwards at once: no spanning tree, no forward delay, no multicast
-    /// snooping (which would hide neighbour discovery from a switch without a querier).
+    /// snooping (which would hide neighbour discovery from a switch without a querier). Its hardware
+    /// address is given, because the kernel otherwise takes the lowest one of its ports, and the switch
+    /// would change its address with every cable.
     ///
     /// # Errors
     /// As the kernel refuses.
-    pub fn add_bridge(&mut self, name: &str) -> Result<()> {
+    pub fn add_bridge(&mut self, name: &str, mac: Mac) -> Result<()> {
         let link = LinkBridge::new(name)
+            .address(mac.to_vec())
             .stp_state(netlink_packet_route::link::BridgeStpState::Disabled)
             .forward_delay(0)
             .mcast_snooping(false)
@@ -257,6 +260,22 @@ impl Netlink {
             .iter()
             .find_map(|attribute| match attribute {
                 LinkAttribute::Carrier(carrier) => Some(*carrier != 0),
+                _ => None,
+            }))
+    }
+
+    /// The hardware address of an interface, where it has one.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such interface.
+    pub fn mac_of(&mut self, index: u32) -> Result<Option<Mac>> {
+        let what = format!("read the address of interface {index}");
+        let answer = self.link(LinkUnspec::new_with_index(index).build(), &what)?;
+        Ok(answer
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Address(mac) => mac.as_slice().try_into().ok(),
                 _ => None,
             }))
     }

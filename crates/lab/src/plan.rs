@@ -139,6 +139,12 @@ impl Plan {
         [0x02, 0x77, 0, 0, small(network) + 1, small(server) + 1]
     }
 
+    /// The switch's own hardware address on `network`.
+    #[must_use]
+    pub fn switch_mac(&self, network: NetworkId) -> Mac {
+        [0x02, 0x77, 0, 0, small(network) + 1, SWITCH_HOST]
+    }
+
     /// The client's hardware address on `network`.
     #[must_use]
     pub fn client_mac(&self, network: NetworkId) -> Mac {

@@ -84,7 +84,7 @@ impl Switch {
             .map_err(LabError::namespace("reach a switch"))?;
         let loopback = netlink.index_of("lo")?;
         netlink.set_up(loopback, true)?;
-        netlink.add_bridge(&name)?;
+        netlink.add_bridge(&name, plan.switch_mac(network))?;
         let bridge = netlink.index_of(&name)?;
         for (address, prefix) in plan.switch_addresses(network) {
             crate::machine::add_address(&mut netlink, bridge, address, prefix)?;

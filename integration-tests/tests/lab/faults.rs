@@ -58,6 +58,10 @@ pub(crate) const TESTS: &[Test] = &[
         "lab::a_dead_server_stays_dead_when_its_switch_returns",
         a_dead_server_stays_dead_when_its_switch_returns,
     ),
+    Test::new(
+        "lab::a_switch_keeps_its_hardware_address",
+        a_switch_keeps_its_hardware_address,
+    ),
 ];
 
 /// Long enough to call it silence; a reply takes a millisecond.
@@ -108,6 +112,14 @@ fn a_dead_switch_takes_every_carrier_of_its_network(bench: &Bench) -> anyhow::Re
     anyhow::ensure!(
         !carrier(Some(lab.client_netns()), "eth0")?,
         "the client's too"
+    );
+    // For long enough that what the client cannot send would fill its socket.
+    let from = Stamp::now();
+    run_on(1200);
+    let report = lab.report(from, from);
+    anyhow::ensure!(
+        report.lost_on_all == 0 && report.vips[BLUE].lost == 0,
+        "{report:?}"
     );
     // A cable pulled and a server switched on meanwhile do not bring a carrier of a dead switch.
     lab.plug(BETA, RED, false)?;
@@ -399,4 +411,17 @@ fn a_dead_server_stays_dead_when_its_switch_returns(bench: &Bench) -> anyhow::Re
 /// Nothing, or the client's own kernel saying that nobody has the address.
 fn alpha_is_gone(lab: &Segment, address: std::net::IpAddr) -> anyhow::Result<bool> {
     Ok(ask(lab.client_netns(), address, SILENT)? == Reply::Silence)
+}
+
+fn a_switch_keeps_its_hardware_address(bench: &Bench) -> anyhow::Result<()> {
+    let mut lab = alpha_serves(bench)?;
+    for _ in 0..2 {
+        lab.power_off(ALPHA)?;
+        lab.power_on(ALPHA)?;
+        let mut netlink = lab.switch(RED).netns().netlink()?;
+        let bridge = netlink.index_of(lab.switch(RED).name())?;
+        let mac = netlink.mac_of(bridge)?;
+        anyhow::ensure!(mac == Some(lab.plan().switch_mac(RED)), "{mac:?}");
+    }
+    Ok(())
 }
