@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use haarb_api::v1;
 use haarb_config::Config;
+use haarb_decision::facts::Eligible;
 use haarb_decision::{Core, Neighbour, Network, ReserveState};
 use haarb_model::{Agent, Mono, PathReport, SwitchAnswer};
 
@@ -153,12 +154,20 @@ fn reserve(core: &Core, state: &ReserveState, wall: Wall) -> v1::ReserveStatus {
             .unwrap_or_default(),
         data: v1::Data::from(view.data(name)).into(),
         conflicts: replica.map_or(0, |r| r.conflicts),
-        eligible: state.obstacle.is_none(),
-        not_eligible: state
-            .obstacle
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        eligible: state.facts.eligible == Eligible::Yes,
+        not_eligible: not_eligible(core, state),
+    }
+}
+
+/// Why this server could not take the reserve over at this moment; empty if it could.
+fn not_eligible(core: &Core, state: &ReserveState) -> String {
+    match (&state.obstacle, state.facts.eligible) {
+        (Some(obstacle), _) => obstacle.to_string(),
+        (None, Eligible::Yes) => String::new(),
+        (None, Eligible::No | Eligible::OldData) => {
+            let lead = core.view().segment.timing.lead;
+            format!("it has been ready for less than {lead}")
+        }
     }
 }
 
