@@ -79,10 +79,16 @@ pub(crate) fn children<'a, T>(
         Bound::Excluded(dir.after_subtree())
     };
     let mut from = Bound::Excluded(dir.clone());
+    let depth = dir.names().count() + 1;
     std::iter::from_fn(move || {
-        let (path, value) = tree.range((from.clone(), end.clone())).next()?;
-        from = Bound::Included(path.after_subtree());
-        Some((path, value))
+        loop {
+            let (path, value) = tree.range((from.clone(), end.clone())).next()?;
+            from = Bound::Included(path.after_subtree());
+            // An entry whose directory is not in the map is nobody's child.
+            if path.names().count() == depth {
+                return Some((path, value));
+            }
+        }
     })
 }
 

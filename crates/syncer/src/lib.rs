@@ -5,6 +5,7 @@
 //! is moved aside (see docs/sync.md).
 
 mod attributes;
+mod channel;
 mod codec;
 mod compare;
 mod decide;
@@ -16,9 +17,13 @@ mod path;
 mod read;
 mod root;
 mod settle;
+mod signal;
 mod sink;
 mod source;
 mod version;
+mod watch;
+
+pub use channel::ChannelKey;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -86,6 +86,8 @@ fn children_skip_what_is_below_them() {
     assert_eq!(names(""), ["a", "a.b"]);
     assert_eq!(names("a"), ["a/x", "a/y"]);
     assert!(names("a/x").is_empty());
+    let orphan = tree(&[("d/f", Kind::File, 1)]);
+    assert_eq!(children(&orphan, &RelPath::root()).count(), 0);
 }
 
 #[test]

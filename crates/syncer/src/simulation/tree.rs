@@ -28,8 +28,8 @@ impl Random {
     }
 }
 
-/// Kind, mode, mtime (0 for directories), content or target.
-pub(super) type Snapshot = BTreeMap<PathBuf, (char, u32, i64, Vec<u8>)>;
+/// Kind, mode, mtime (0 for directories), length and hash of the content or target.
+pub(super) type Snapshot = BTreeMap<PathBuf, (char, u32, i64, usize, blake3::Hash)>;
 
 fn walk(root: &Path, skip_private: bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -54,7 +54,7 @@ pub(super) fn snapshot(root: &Path) -> Snapshot {
     let describe = |path: PathBuf| {
         let meta = path.symlink_metadata().unwrap();
         let mtime = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
-        let entry = if meta.is_dir() {
+        let (kind, mode, mtime, content) = if meta.is_dir() {
             ('d', meta.mode() & 0o7777, 0, Vec::new())
         } else if meta.is_symlink() {
             let target = path.read_link().unwrap();
@@ -63,6 +63,7 @@ pub(super) fn snapshot(root: &Path) -> Snapshot {
             let content = std::fs::read(&path).unwrap();
             ('f', meta.mode() & 0o7777, mtime, content)
         };
+        let entry = (kind, mode, mtime, content.len(), blake3::hash(&content));
         (path.strip_prefix(root).unwrap().to_owned(), entry)
     };
     walk(root, true).into_iter().map(describe).collect()
