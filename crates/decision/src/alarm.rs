@@ -122,7 +122,10 @@ impl Alarms {
         }
         // A prober that starts is not believed until it has proven that it is no replay: every
         // start costs a datagram or two, and is no reason for an alarm.
-        let suspicious = view.dropped.iter().filter(|(reason, _)| *reason != "not proven");
+        let suspicious = view
+            .dropped
+            .iter()
+            .filter(|(reason, _)| *reason != "not proven");
         let dropped: u64 = suspicious.map(|(_, count)| count).sum();
         if dropped > self.dropped {
             self.dropped_at = Some(clock.now());
