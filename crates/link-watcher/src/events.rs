@@ -65,6 +65,23 @@ impl Events {
         Ok(self.sequence)
     }
 
+    /// Asks for some links by name; the answers come among the messages.
+    ///
+    /// # Errors
+    /// The kernel refuses; it has no memory.
+    pub(crate) fn ask<'a>(
+        &mut self,
+        interfaces: impl IntoIterator<Item = &'a String>,
+    ) -> io::Result<()> {
+        let kernel = SocketAddr::new(0, 0);
+        for interface in interfaces {
+            self.sequence = self.sequence.checked_add(1).unwrap_or(1);
+            let request = message::link_request(self.sequence, interface);
+            self.socket.get_ref().send_to(&request, &kernel, 0)?;
+        }
+        Ok(())
+    }
+
     /// What has arrived, waiting for it. Cancel-safe.
     ///
     /// # Errors

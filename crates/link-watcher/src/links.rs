@@ -58,6 +58,12 @@ impl Links {
         }
     }
 
+    /// The watched interfaces, in their order.
+    #[must_use]
+    pub fn watched(&self) -> &[String] {
+        &self.watched
+    }
+
     /// A dump was asked for under this number.
     pub(crate) fn dump_begins(&mut self, sequence: u32) {
         self.dump = Some(Dump {

@@ -66,6 +66,26 @@ pub(crate) fn dump_request(sequence: u32) -> Vec<u8> {
     bytes
 }
 
+/// Asks for one link by its name. The answer tells its flags of this moment.
+pub(crate) fn link_request(sequence: u32, interface: &str) -> Vec<u8> {
+    let mut name = interface.as_bytes().to_vec();
+    name.push(0);
+    let attribute = 4 + name.len();
+    let length = HEADER + 16 + attribute.next_multiple_of(4);
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend_from_slice(&(length as u32).to_ne_bytes());
+    bytes.extend_from_slice(&RTM_GETLINK.to_ne_bytes());
+    bytes.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    bytes.extend_from_slice(&sequence.to_ne_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&[0; 16]);
+    bytes.extend_from_slice(&(attribute as u16).to_ne_bytes());
+    bytes.extend_from_slice(&IFLA_IFNAME.to_ne_bytes());
+    bytes.extend_from_slice(&name);
+    bytes.resize(length, 0);
+    bytes
+}
+
 /// Splits a datagram of the kernel. Total: what cannot be read is passed over, the rest of the
 /// datagram with it if its lengths make no sense.
 pub(crate) fn parse(datagram: &[u8]) -> Vec<Message> {

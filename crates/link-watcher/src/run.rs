@@ -1,5 +1,10 @@
 //! The link-watcher's loop: one task, and a thread for each question to a driver.
 //!
+//! The kernel holds back what it tells of a lost carrier so that there is at most one such
+//! message per second for all interfaces together (net/core/link_watch.c). The first loss is
+//! told at once; a second one within that second, as when two switches go one after the other,
+//! would be known a second late. So for that second after a change, and only then, this asks.
+//!
 //! All branches of its select are cancel-safe: the socket is read in one go once it is
 //! readable, the rest are queues.
 
@@ -18,6 +23,9 @@ use crate::reason;
 
 /// Between two looks at the configuration file when the arbiter works on another one.
 const RELOAD_AFTER: Span = Span::from_secs(1);
+
+/// For how long the kernel may hold back a loss of carrier after it told of another one.
+const KERNEL_HOLDS_BACK: Span = Span::from_millis(1100);
 
 /// Runs the link-watcher until it is asked to stop.
 ///
@@ -50,7 +58,7 @@ pub async fn serve(
     let mut watcher = Watcher::new(context);
     watcher.links.dump_begins(events.dump()?);
     loop {
-        alarm.set(watcher.alive_at)?;
+        alarm.set(watcher.wake())?;
         tokio::select! {
             () = &mut stop => return Ok(()),
             batch = events.next() => {
@@ -76,8 +84,12 @@ pub async fn serve(
             }
             () = alarm.rings() => {}
         }
-        if let Some(report) = watcher.turn(clock::now()) {
+        let now = clock::now();
+        if let Some(report) = watcher.turn(now) {
             arbiter.report(report);
+        }
+        if watcher.asks(now) {
+            events.ask(watcher.links.watched())?;
         }
     }
 }
@@ -92,6 +104,9 @@ struct Watcher {
     complete: bool,
     reported: Option<Vec<LinkReport>>,
     alive_at: Mono,
+    /// When the kernel is asked next, and until when it goes on.
+    ask_at: Mono,
+    ask_until: Mono,
     questions: JoinSet<Answer>,
     reload_at: Mono,
 }
@@ -104,6 +119,8 @@ impl Watcher {
             complete: false,
             reported: None,
             alive_at: Mono::ZERO,
+            ask_at: Mono::FAR,
+            ask_until: Mono::ZERO,
             questions: JoinSet::new(),
             reload_at: Mono::ZERO,
         }
@@ -137,6 +154,8 @@ impl Watcher {
             self.note(&report);
             self.reported = Some(report.clone());
             self.alive_at = now + self.alive_every();
+            self.ask_until = now + KERNEL_HOLDS_BACK;
+            self.ask_at = now + self.context.config.timing.switch_interval;
             return Some(Report::Links(report));
         }
         if now >= self.alive_at {
@@ -144,6 +163,23 @@ impl Watcher {
             return Some(Report::Alive);
         }
         None
+    }
+
+    fn wake(&self) -> Mono {
+        self.alive_at.min(self.ask_at)
+    }
+
+    /// Whether the kernel is to be asked now.
+    fn asks(&mut self, now: Mono) -> bool {
+        if now < self.ask_at {
+            return false;
+        }
+        self.ask_at = if now < self.ask_until {
+            now + self.context.config.timing.switch_interval
+        } else {
+            Mono::FAR
+        };
+        true
     }
 
     const fn alive_every(&self) -> Span {
