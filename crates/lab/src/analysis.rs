@@ -139,18 +139,24 @@ impl Takeover {
     }
 }
 
-/// The first answer after `fault` by another server than the one that answered last before it. After a
-/// time in which nobody answered at all (both switches off), any server is a new one.
+/// The first answer after `fault` by another server than the one that answered last before it, on this
+/// virtual IP or, when nobody did there, on any. When nobody answered at all (both switches were off),
+/// any server is a new one.
 fn takeover(trace: &Trace, vip: VipId, from: Stamp, fault: Stamp, to: Stamp) -> Option<Takeover> {
     let answers = || {
         trace
             .ticks(from, to)
             .filter_map(move |tick| prompt(&tick, vip))
     };
-    let old = answers()
-        .take_while(|seen| seen.received <= fault)
-        .last()
-        .map(|seen| seen.server);
+    let before = |answers: &mut dyn Iterator<Item = Seen>| {
+        answers
+            .take_while(|seen| seen.received <= fault)
+            .last()
+            .map(|seen| seen.server)
+    };
+    let on_any = (0..trace.vips())
+        .find_map(|vip| before(&mut trace.ticks(from, to).filter_map(|tick| prompt(&tick, vip))));
+    let old = before(&mut answers()).or(on_any);
     let first = answers().find(|seen| seen.received > fault && Some(seen.server) != old)?;
     let last_of_old = answers()
         .filter(|seen| Some(seen.server) == old && seen.received < first.received)

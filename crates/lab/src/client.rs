@@ -27,7 +27,7 @@ use nix::{
         socket::{
             AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, setsockopt,
             socket,
-            sockopt::{RcvBuf, ReceiveTimestampns},
+            sockopt::{RcvBuf, ReceiveTimestampns, SndBuf},
         },
         time::TimeSpec,
         timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
@@ -343,6 +343,9 @@ fn open(any: &str, port: u16) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::new(address, port).into())?;
     setsockopt(&socket, ReceiveTimestampns, &true)?;
+    // Few requests wait in the kernel while it looks for the address's owner: hundreds, sent at once when
+    // a link comes back, would overrun the service, and no client asks like that.
+    let _ = setsockopt(&socket, SndBuf, &4096);
     // Room for the answers that arrive while the machine stalls; less than asked for is fine.
     let _ = setsockopt(&socket, RcvBuf, &(1 << 20));
     Ok(socket.into())

@@ -112,3 +112,12 @@ pub struct Drill {
     /// What must follow.
     pub expect: Expect,
 }
+
+impl Drill {
+    /// Whether it begins with a request to the cluster instead of a fault: then the time that counts for
+    /// the clients begins with the last answer of the old server, not with the request.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        self.steps.first() == Some(&Step::Do(Fault::Switchover))
+    }
+}

@@ -20,7 +20,7 @@ use crate::{
     guest::BootCommand,
     machine::{self, Identity},
     netns::NetNs,
-    observer::AddressLog,
+    observer::{AddressEvent, AddressLog},
     picture::{Picture, ServerPicture},
     plan::{NetworkId, Plan, ServerId, VipId},
     server::{FaultTimes, Output, Programs, Server},
@@ -124,6 +124,21 @@ impl Segment {
     #[must_use]
     pub const fn addresses(&self) -> &AddressLog {
         &self.addresses
+    }
+
+    /// When the virtual IPs came to servers and left them since `from`.
+    #[must_use]
+    pub fn vip_events(&self, from: Stamp) -> Vec<AddressEvent> {
+        let mut events = self.addresses.events();
+        events.retain(|event| {
+            event.at >= from
+                && self
+                    .plan
+                    .vips
+                    .iter()
+                    .any(|vip| vip.address == event.address)
+        });
+        events
     }
 
     /// The servers that hold `address` now.

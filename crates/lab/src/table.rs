@@ -48,8 +48,13 @@ impl Spread {
 #[must_use]
 pub fn what_clients_saw(outcome: &Outcome) -> String {
     let clients = &outcome.clients;
-    let service = drills::find(outcome.name).map(|drill| drill.expect.service);
+    let drill = drills::find(outcome.name);
+    let service = drill.as_ref().map(|drill| drill.expect.service);
     let lost = clients.lost_on_all;
+    let planned = drill.is_some_and(|drill| drill.is_planned());
+    if let (Some(handover), true) = (clients.handover_ms, planned) {
+        return format!("handover {handover:.1} ms, {lost} lost");
+    }
     if let (Some(gap), Some(all)) = (clients.gap_ms, clients.gap_all_ms) {
         return format!("gap {gap:.1} ms ({all:.1} on all), {lost} lost");
     }

@@ -128,8 +128,16 @@ fn a_dead_switch_takes_every_carrier_of_its_network(bench: &Bench) -> anyhow::Re
         !carrier(lab.server(BETA).netns(), "eth0")?,
         "no carrier from a dead switch"
     );
+    let from = Stamp::now();
+    run_on(300);
     let on = lab.power_switches(&[RED], true)?;
     with_logs(&lab, lab.until_served_by(ALPHA, on.done, false, LIMIT))?;
+    run_on(300);
+    let report = lab.report(from, on.began);
+    anyhow::ensure!(
+        report.lost_on_all == 0 && report.gap_ms.is_none(),
+        "blue served meanwhile: {report:?}"
+    );
     anyhow::ensure!(alpha_asks_beta(&lab, RED, LIMIT)? == by_beta());
     Ok(())
 }

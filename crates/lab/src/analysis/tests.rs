@@ -104,6 +104,18 @@ fn after_nobody_served_any_server_is_a_new_one() {
 }
 
 #[test]
+fn an_address_that_comes_back_on_the_same_server_is_no_takeover() {
+    let trace = trace(2, 300, |tick, vip| {
+        if vip == 0 && tick < 150 {
+            vec![]
+        } else {
+            vec![A]
+        }
+    });
+    assert_eq!(judge(&trace, 100.0).gap_ms, None);
+}
+
+#[test]
 fn both_answering_is_dual_active_and_one_after_the_other_is_not() {
     let both = trace(1, 300, |tick, _| match tick {
         0..100 => vec![A],

@@ -254,6 +254,7 @@ fn conclude(
         active_before: name(course.active),
         active_after: name(active_after),
         held_by_both_ms,
+        addresses: lab.vip_events(course.from),
         rule: headline(&drill.expect, &events),
         clients,
         files,

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::{Active, Expect, Service};
-use crate::{analysis::Report, cluster::Event, history, plan::ServerId, server::FaultTimes};
+use crate::{
+    analysis::Report, cluster::Event, history, observer::AddressEvent, plan::ServerId,
+    server::FaultTimes,
+};
 
 /// One expectation and whether it was met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,6 +48,8 @@ pub struct Outcome {
     pub clients: Report,
     /// Time during which an address was on two servers with power, milliseconds.
     pub held_by_both_ms: f64,
+    /// When the virtual IPs came to servers and left them.
+    pub addresses: Vec<AddressEvent>,
     /// The rule that made the first change of role, or the first rule at all.
     pub rule: Option<String>,
     /// Everything the servers recorded meanwhile.
