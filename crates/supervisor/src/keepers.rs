@@ -16,6 +16,9 @@ use crate::keeper;
 use crate::order::{FromKeeper, ToKeeper};
 use crate::sweep;
 
+/// The end of a socket's name.
+const SUFFIX: &str = ".keeper";
+
 /// What comes from a keeper.
 #[derive(Debug)]
 pub(crate) enum News {
@@ -42,8 +45,39 @@ impl Home {
         let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });
-        self.dir.join(format!("{hash:016x}"))
+        self.dir.join(format!("{hash:016x}{SUFFIX}"))
     }
+
+    /// Ends the keepers of all services but these: they are not in the configuration any
+    /// more, and what nobody can be told to stop must not run.
+    pub(crate) fn retire_all_but(&self, labels: &[&str]) {
+        let known: Vec<PathBuf> = labels.iter().map(|label| self.socket(label)).collect();
+        let Ok(entries) = std::fs::read_dir(&self.dir) else {
+            return; // whoever needs the directory says so
+        };
+        let sockets = entries.flatten().map(|entry| entry.path());
+        for path in sockets.filter(|path| path.to_string_lossy().ends_with(SUFFIX)) {
+            if !known.contains(&path) {
+                retire(&path);
+            }
+        }
+    }
+}
+
+/// Tells a keeper to stop its service and to end.
+fn retire(path: &Path) {
+    let told = UnixStream::connect(path).and_then(|mut stream| {
+        tracing::warn!("stopping a service that is not in the configuration any more");
+        let mut line = serde_json::to_vec(&ToKeeper::Retire)?;
+        line.push(b'\n');
+        stream.write_all(&line)
+    });
+    if let Err(error) = told {
+        tracing::debug!("{}: {error}", path.display());
+        sweep::kill_left_behind(path);
+    }
+    // Nobody will look for it here again. Gone already is as good.
+    let _ = std::fs::remove_file(path);
 }
 
 /// One connection to a keeper.

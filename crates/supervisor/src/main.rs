@@ -1,6 +1,5 @@
 //! `haarb-supervisor`: runs the services of the reserves, and is their keepers' program.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use haarb_daemon::{ArbiterLink, Context, Shutdown};
@@ -29,12 +28,14 @@ async fn supervise(context: Context) -> anyhow::Result<()> {
     } = context;
     let arbiter = ArbiterLink::spawn(&options.run_dir, Agent::Supervisor, config.digest);
     let setup = Setup {
-        config: &config,
-        me: &me,
-        run_dir: &options.run_dir,
-        program: Path::new(THIS_PROGRAM),
+        config,
+        me,
+        run_dir: options.run_dir.clone(),
+        program: THIS_PROGRAM.into(),
+        reload: Box::new(move || Ok(options.load_config()?.0)),
     };
-    let supervisor = Supervisor::new(&setup, arbiter)?;
-    supervisor.run(shutdown.requested()).await?;
+    Supervisor::new(setup, arbiter)?
+        .run(shutdown.requested())
+        .await?;
     Ok(())
 }

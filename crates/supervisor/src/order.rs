@@ -81,6 +81,8 @@ pub enum ToKeeper {
     Stop(Recipe),
     /// Let it run on.
     Renew(Lease),
+    /// Stop it with what it was started with, then end.
+    Retire,
 }
 
 /// What a keeper's service does.

@@ -7,7 +7,7 @@
 mod live;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use haarb_config::Config;
 use haarb_daemon::timer::Alarm;
@@ -25,6 +25,9 @@ use live::LiveReserve;
 /// nothing but themselves.
 const INBOX_EVENTS: usize = 256;
 
+/// Between two attempts to read a changed configuration.
+const RELOAD_AFTER: Span = Span::from_secs(1);
+
 /// Which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -35,42 +38,52 @@ pub(crate) struct Place {
 /// Everything that wakes the loop beside the arbiter and the alarm.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// From a keeper, over its `link`-th connection.
+    /// From a keeper, over the connection with this number.
     Keeper(Place, u64, News),
-    /// A check that was asked for the `asked`-th time has ended.
+    /// The check with this number has ended.
     Checked(Place, u64, Verdict),
     /// Whether a service could start here; empty: it could.
     Startable(Place, String),
 }
 
 /// Where the supervisor finds its things.
-#[derive(Clone, Debug)]
-pub struct Setup<'a> {
+pub struct Setup {
     /// The configuration.
-    pub config: &'a Config,
+    pub config: Config,
     /// This server.
-    pub me: &'a NodeName,
+    pub me: NodeName,
     /// Where sockets and what does not survive a boot are.
-    pub run_dir: &'a Path,
+    pub run_dir: PathBuf,
     /// The program that is started as keeper: the supervisor's own.
-    pub program: &'a Path,
+    pub program: PathBuf,
+    /// Reads the configuration again; one line per problem where that fails.
+    pub reload: Box<dyn Fn() -> Result<Config, String> + Send>,
 }
 
 /// The supervisor.
-#[derive(Debug)]
 pub struct Supervisor {
+    setup: Setup,
     arbiter: ArbiterLink,
     inbox: mpsc::Receiver<Event>,
+    to_inbox: mpsc::Sender<Event>,
     reserves: Vec<LiveReserve>,
     alarm: Alarm,
-    lease: Span,
     turned_at: Mono,
     /// What was due at this moment has been done.
     settled_at: Mono,
     reported: ServiceReport,
     reported_at: Mono,
+    reload_at: Mono,
     /// Held as long as this supervisor lives: one per run directory.
     _lock: Flock<File>,
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("reserves", &self.reserves)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Supervisor {
@@ -78,40 +91,30 @@ impl Supervisor {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn new(setup: &Setup<'_>, arbiter: ArbiterLink) -> Result<Self, Error> {
-        let dir = setup.run_dir.join("supervisor");
-        let lock = prepare(&dir)?;
-        let home = Home {
-            dir,
-            program: setup.program.to_owned(),
-        };
+    pub fn new(setup: Setup, arbiter: ArbiterLink) -> Result<Self, Error> {
+        let home = home(&setup);
+        let lock = prepare(&home.dir)?;
         let (to_inbox, inbox) = mpsc::channel(INBOX_EVENTS);
         let now = clock::now();
-        let timing = &setup.config.timing;
-        let mut reserves = Vec::new();
-        for (place, config) in setup.config.reserves.iter().enumerate() {
-            let context = live::Context {
-                home: home.clone(),
-                inbox: to_inbox.clone(),
-                me: setup.me.clone(),
-                lease: timing.lease,
-                // Half of the time in which nobody else may start yet.
-                grace: (timing.software_dead_after - timing.lease).part(2),
-            };
-            reserves.push(LiveReserve::new(now, place, config, context)?);
-        }
+        let reserves = live_reserves(now, &setup, &setup.config, &to_inbox)?;
         Ok(Self {
+            setup,
             arbiter,
             inbox,
+            to_inbox,
             reserves,
             alarm: Alarm::new().map_err(Error::Timer)?,
-            lease: timing.lease,
             turned_at: now,
             settled_at: now,
             reported: ServiceReport::default(),
             reported_at: Mono::ZERO,
+            reload_at: Mono::ZERO,
             _lock: lock,
         })
+    }
+
+    fn lease(&self) -> Span {
+        self.setup.config.timing.lease
     }
 
     /// Works until `shutdown` is done. Services run on below their keepers until their lease
@@ -150,7 +153,7 @@ impl Supervisor {
         let now = clock::now();
         let gap = now.since(self.turned_at);
         self.turned_at = now;
-        if gap > self.lease {
+        if gap > self.lease() {
             tracing::error!("was frozen for {gap}, longer than the lease; stopping what runs here");
             self.arbiter.report(Report::Stalled(gap));
             for reserve in &mut self.reserves {
@@ -166,17 +169,52 @@ impl Supervisor {
             FromArbiter::Attached => self.reported_at = Mono::ZERO,
             FromArbiter::Lost => {}
             FromArbiter::Directive(directive) => {
+                if directive.config_digest != self.setup.config.digest {
+                    self.reload(now, directive.config_digest);
+                }
                 for told in &directive.reserves {
                     let known = (self.reserves.iter_mut()).find(|r| *r.name() == told.reserve);
                     match known {
                         Some(reserve) => reserve.direct(now, told),
-                        None => tracing::warn!(
+                        None => tracing::debug!(
                             "told about reserve {}, which is not in this configuration",
                             told.reserve
                         ),
                     }
                 }
             }
+        }
+    }
+
+    /// The arbiter works on another configuration: reads the file again. Services that are in
+    /// both run on: the new reserves find them below their keepers.
+    fn reload(&mut self, now: Mono, digest: u64) {
+        if now < self.reload_at {
+            return;
+        }
+        self.reload_at = now + RELOAD_AFTER;
+        let config = match (self.setup.reload)() {
+            Ok(config) if config.digest == digest => config,
+            Ok(_) => {
+                return tracing::warn!(
+                    "the arbiter works on another configuration than the file; restart it, or put the file right"
+                );
+            }
+            Err(problems) => {
+                return tracing::warn!("the configuration cannot be read again: {problems}");
+            }
+        };
+        match live_reserves(now, &self.setup, &config, &self.to_inbox) {
+            Ok(mut reserves) => {
+                tracing::info!("the configuration has changed; services that stay run on");
+                for reserve in &mut reserves {
+                    reserve.settle(now);
+                }
+                // Only now: a keeper that is never without a connection does not end.
+                self.reserves = reserves;
+                self.setup.config = config;
+            }
+            Err(error) => tracing::error!("the new configuration cannot be used: {error}"),
         }
     }
 
@@ -187,9 +225,9 @@ impl Supervisor {
                     reserve.heard(now, place.service, link, news)?;
                 }
             }
-            Event::Checked(place, asked, verdict) => {
+            Event::Checked(place, number, verdict) => {
                 if let Some(reserve) = self.reserves.get_mut(place.reserve) {
-                    reserve.checked(now, place.service, asked, &verdict);
+                    reserve.checked(now, place.service, number, &verdict);
                 }
             }
             Event::Startable(place, why_not) => {
@@ -211,7 +249,7 @@ impl Supervisor {
     /// When the loop must turn even if nothing happens.
     fn deadline(&self) -> Mono {
         let now = self.settled_at;
-        let alive = now + self.lease.part(10);
+        let alive = now + self.lease().part(10);
         (self.reserves.iter().filter_map(|r| r.deadline(now))).fold(alive, Mono::min)
     }
 
@@ -224,11 +262,43 @@ impl Supervisor {
             self.reported = report.clone();
             self.reported_at = now;
             self.arbiter.report(Report::Services(report));
-        } else if now.since(self.reported_at) >= self.lease.part(10) {
+        } else if now.since(self.reported_at) >= self.lease().part(10) {
             self.reported_at = now;
             self.arbiter.report(Report::Alive);
         }
     }
+}
+
+fn home(setup: &Setup) -> Home {
+    Home {
+        dir: setup.run_dir.join("supervisor"),
+        program: setup.program.clone(),
+    }
+}
+
+/// The reserves of a configuration; keepers of services that are not in it are told to end.
+fn live_reserves(
+    now: Mono,
+    setup: &Setup,
+    config: &Config,
+    inbox: &mpsc::Sender<Event>,
+) -> Result<Vec<LiveReserve>, Error> {
+    let (home, timing) = (home(setup), &config.timing);
+    let mut reserves = Vec::new();
+    for (place, reserve) in config.reserves.iter().enumerate() {
+        let context = live::Context {
+            home: home.clone(),
+            inbox: inbox.clone(),
+            me: setup.me.clone(),
+            lease: timing.lease,
+            // Half of the time in which nobody else may start yet.
+            grace: (timing.software_dead_after - timing.lease).part(2),
+        };
+        reserves.push(LiveReserve::new(now, place, reserve, context)?);
+    }
+    let labels: Vec<&str> = reserves.iter().flat_map(LiveReserve::labels).collect();
+    home.retire_all_but(&labels);
+    Ok(reserves)
 }
 
 /// Makes the directory of the keepers' sockets, for this user alone, and locks it.

@@ -460,3 +460,41 @@ async fn a_systemd_unit_without_systemd_is_a_clear_error() {
     assert!(run.failed.starts_with("k: "), "{}", run.failed);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_changed_configuration_leaves_alone_what_stays_and_stops_what_goes() {
+    let (a, b, c) = (program("a"), program("b"), program("c"));
+    let mut bench = Bench::new(&[&a, &b]);
+    bench.run(1).await;
+    bench.until_running().await;
+    bench::until("two starts", || bench.log().lines().count() == 2).await;
+    bench.reconfigure(&[&a, &c]);
+    bench.run(1).await;
+    bench
+        .until("c runs", |run| run.running && state(run, "c").is_some())
+        .await;
+    bench::until("b stops, c starts", || bench.log().lines().count() == 4).await;
+    let log = bench.log();
+    assert_eq!(log.matches("start a").count(), 1, "{log}");
+    assert!(
+        log.contains("stop b\n") && log.contains("start c\n"),
+        "{log}"
+    );
+    assert!(!log.contains("stop a"), "{log}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_service_that_left_the_configuration_while_nobody_looked_is_stopped() {
+    let (a, b) = (program("a"), program("b"));
+    let mut bench = Bench::new(&[&a, &b]);
+    bench.run(1).await;
+    bench.until_running().await;
+    bench::until("two starts", || bench.log().lines().count() == 2).await;
+    bench.kill_supervisor().await;
+    bench.reconfigure(&[&a]);
+    bench.start_supervisor();
+    bench::until("b stops", || bench.log().contains("stop b\n")).await;
+    bench.until_running().await;
+    bench.finish().await;
+}

@@ -16,6 +16,8 @@ pub(super) struct Connection {
     stream: UnixStream,
     received: Vec<u8>,
     open: bool,
+    /// The other side does not read: nothing more is written, so that it never gets half.
+    mute: bool,
 }
 
 impl Connection {
@@ -30,6 +32,7 @@ impl Connection {
             stream,
             received: Vec::new(),
             open: true,
+            mute: false,
         })
     }
 
@@ -42,8 +45,10 @@ impl Connection {
             return;
         };
         line.push(b'\n');
-        if self.stream.write_all(&line).is_err() {
-            self.open = false;
+        if !self.mute && self.stream.write_all(&line).is_err() {
+            self.mute = true;
+            // It sees the end and connects anew. What it has sent before is still read.
+            let _ = self.stream.shutdown(std::net::Shutdown::Write);
         }
     }
 

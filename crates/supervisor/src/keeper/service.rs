@@ -142,6 +142,7 @@ impl Service {
             }
             ToKeeper::Renew(lease) if lease.epoch >= self.lease.epoch => self.lease = lease,
             ToKeeper::Renew(_) => {}
+            ToKeeper::Retire => self.stop_and_end(now),
         }
     }
 
@@ -207,7 +208,7 @@ impl Service {
         spawn(argv, &recipe.environment, output)
     }
 
-    /// SIGTERM to the keeper: as an order to stop.
+    /// Stops what runs, as SIGTERM asks.
     pub(super) fn stop_and_end(&mut self, now: Mono) {
         if let Some(recipe) = self.recipe.clone()
             && !self.is_idle()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use haarb_config as config;
 use haarb_model::{Epoch, Mono, NodeName, ReserveDuties, ReserveName, ServiceRun, Span};
@@ -46,18 +47,27 @@ pub(super) struct LiveReserve {
     lapse_said: bool,
 }
 
+/// A number that no connection and no state had before, also not in an earlier configuration.
+fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 #[derive(Debug)]
 struct Live {
     config: config::Service,
     means: Means,
     label: String,
     keeper: Option<Link>,
-    /// Counts connections, so that a message of an old one is known.
-    links: u64,
+    /// It has said what it does.
+    greeted: bool,
+    /// The number of the connection, so that a message of an old one is known.
+    link: u64,
     keeper_due: Mono,
     check_due: Mono,
-    check_runs: bool,
-    /// Counts changes of the state, so that an answer about an old one is known.
+    /// The check that runs: its number, and that of the state it is about.
+    check: Option<(u64, u64)>,
+    /// The number of the state, so that an answer about an old one is known.
     asked: u64,
     state_seen: Option<State>,
     startable_due: Mono,
@@ -85,10 +95,11 @@ impl LiveReserve {
                 label: format!("{}/{}", config.name, service.name),
                 config: service.clone(),
                 keeper: None,
-                links: 0,
+                greeted: false,
+                link: 0,
                 keeper_due: Mono::ZERO,
                 check_due: Mono::ZERO,
-                check_runs: false,
+                check: None,
                 asked: 0,
                 state_seen: None,
                 startable_due: Mono::ZERO,
@@ -111,6 +122,10 @@ impl LiveReserve {
 
     pub(super) fn name(&self) -> &ReserveName {
         self.reserve.name()
+    }
+
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.services.iter().map(|live| live.label.as_str())
     }
 
     pub(super) fn report(&self) -> ServiceRun {
@@ -219,10 +234,10 @@ impl LiveReserve {
         if live.keeper.is_some() || now < live.keeper_due {
             return;
         }
-        live.links += 1;
-        let (link, place) = (live.links, self.place);
+        live.link = number();
+        let link = live.link;
         let place = Place {
-            reserve: place,
+            reserve: self.place,
             service,
         };
         let wrap = move |news| Event::Keeper(place, link, news);
@@ -239,6 +254,7 @@ impl LiveReserve {
     fn lose_keeper(&mut self, now: Mono, service: usize) {
         let live = &mut self.services[service];
         live.keeper = None;
+        live.greeted = false;
         live.keeper_due = now;
         // A failure that is counted: a keeper that is killed again and again is one too.
         self.reserve
@@ -256,7 +272,7 @@ impl LiveReserve {
         link: u64,
         news: News,
     ) -> Result<(), Error> {
-        let Some(live) = self.services.get(service).filter(|live| live.links == link) else {
+        let Some(live) = self.services.get(service).filter(|live| live.link == link) else {
             return Ok(());
         };
         let news = match news {
@@ -315,7 +331,8 @@ impl LiveReserve {
 
     /// First message of a keeper: what it does is the truth.
     fn greeted(&mut self, service: usize, doing: Doing, since: Mono, lease: Lease) {
-        let live = &self.services[service];
+        let live = &mut self.services[service];
+        live.greeted = true;
         let state = match doing {
             // Commands may have started something that no keeper knows of: ask.
             Doing::Idle if live.means.status.is_some() => State::Unknown,
@@ -345,7 +362,7 @@ impl LiveReserve {
         }
         if live.state_seen != state {
             live.state_seen = state;
-            live.asked += 1;
+            live.asked = number();
             live.check_due = match state {
                 Some(State::Unknown | State::Stuck { .. }) => now,
                 _ => now + live.every(state),
@@ -361,12 +378,13 @@ impl LiveReserve {
                     | State::Stuck { .. }
             )
         );
-        if live.check_runs || live.keeper.is_none() || now < live.check_due || !settled {
+        if live.check.is_some() || !live.greeted || now < live.check_due || !settled {
             return;
         }
-        live.check_runs = true;
+        let number = number();
+        live.check = Some((number, live.asked));
         live.check_due = now + live.every(state);
-        let (config, means, asked) = (live.config.clone(), live.means.clone(), live.asked);
+        let (config, means) = (live.config.clone(), live.means.clone());
         let place = Place {
             reserve: self.place,
             service,
@@ -375,20 +393,22 @@ impl LiveReserve {
         tokio::spawn(async move {
             if let Some(verdict) = kinds::ask(&config, &means, &environment).await {
                 // Only a supervisor that ends does not listen.
-                let _ = inbox.send(Event::Checked(place, asked, verdict)).await;
+                let _ = inbox.send(Event::Checked(place, number, verdict)).await;
             }
         });
     }
 
     /// A check has ended.
-    pub(super) fn checked(&mut self, now: Mono, service: usize, asked: u64, verdict: &Verdict) {
+    pub(super) fn checked(&mut self, now: Mono, service: usize, number: u64, verdict: &Verdict) {
         let Some(live) = self.services.get_mut(service) else {
             return;
         };
-        live.check_runs = false;
+        let Some((_, about)) = live.check.take_if(|(running, _)| *running == number) else {
+            return;
+        };
         let state = self.reserve.state(service);
         // The state has changed since: the answer is about the past.
-        if live.asked != asked || live.state_seen != state {
+        if live.asked != about || live.state_seen != state {
             return;
         }
         let runs = matches!(state, Some(State::Running { .. }));
@@ -457,7 +477,7 @@ impl LiveReserve {
     pub(super) fn deadline(&self, now: Mono) -> Option<Mono> {
         let services = self.services.iter().flat_map(|live| {
             let keeper = live.keeper.is_none().then_some(live.keeper_due);
-            let idle = live.means.status.is_none() || live.check_runs;
+            let idle = live.means.status.is_none() || live.check.is_some() || !live.greeted;
             let check = (!idle).then_some(live.check_due);
             [keeper, check, Some(live.startable_due)]
         });

@@ -4,6 +4,7 @@
 //! that nothing must run, and the bench waits until nothing does.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use haarb_api::Directive;
@@ -23,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
-    config: Config,
+    /// What the configuration file says.
+    file: Arc<Mutex<Config>>,
     running: Option<Running>,
     pub(crate) last: Option<ServiceRun>,
     /// Every report since the supervisor started.
@@ -46,10 +48,10 @@ impl Bench {
 
     pub(crate) fn with_timing(timing: &str, services: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let config = config(dir.path(), timing, services);
+        let file = Arc::new(Mutex::new(config(dir.path(), timing, services)));
         let mut bench = Self {
             dir,
-            config,
+            file,
             running: None,
             last: None,
             seen: Vec::new(),
@@ -60,14 +62,24 @@ impl Bench {
     }
 
     fn supervisor(&self, arbiter: ArbiterLink) -> Result<Supervisor, Error> {
-        let me = NodeName::new("alpha").expect("a name");
+        let file = Arc::clone(&self.file);
         let setup = Setup {
-            config: &self.config,
-            me: &me,
-            run_dir: self.dir.path(),
-            program: Path::new(env!("CARGO_BIN_EXE_haarb-supervisor")),
+            config: self.config(),
+            me: NodeName::new("alpha").expect("a name"),
+            run_dir: self.dir.path().to_owned(),
+            program: env!("CARGO_BIN_EXE_haarb-supervisor").into(),
+            reload: Box::new(move || Ok(file.lock().expect("no panic").clone())),
         };
-        Supervisor::new(&setup, arbiter)
+        Supervisor::new(setup, arbiter)
+    }
+
+    fn config(&self) -> Config {
+        self.file.lock().expect("no panic").clone()
+    }
+
+    /// Another configuration, as the arbiter knows it from now on.
+    pub(crate) fn reconfigure(&self, services: &[&str]) {
+        *self.file.lock().expect("no panic") = config(self.dir.path(), "profile: lan", services);
     }
 
     /// What a second supervisor with the same run directory gets.
@@ -122,6 +134,7 @@ impl Bench {
             sync: SyncDuty::Off,
         };
         let directive = Directive {
+            config_digest: self.config().digest,
             reserves: vec![reserve],
             ..Directive::default()
         };
