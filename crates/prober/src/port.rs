@@ -72,7 +72,9 @@ pub(crate) struct Port {
 #[derive(Debug)]
 struct Open {
     index: u32,
-    echo: Vec<(Kind, AsyncFd<Socket>)>,
+    /// Not known to the reactor: replies wait, with the kernel's time stamps, until the next
+    /// turn, which comes often enough. So they cost no turn of their own.
+    echo: Vec<(Kind, Socket)>,
     udp: AsyncFd<Socket>,
 }
 
@@ -121,10 +123,7 @@ impl Port {
             .find(|(kind, _)| (*kind == Kind::V6) == to.is_ipv6())?;
         let request = icmp::request(*kind, self.place.session, number);
         let at = clock::now();
-        let sent = socket
-            .get_ref()
-            .send_to(&request, &target(to, 0, open.index));
-        match sent {
+        match socket.send_to(&request, &target(to, 0, open.index)) {
             Ok(_) => Some(at),
             Err(error) => {
                 self.failed(&error);
@@ -161,32 +160,35 @@ impl Port {
         }
     }
 
-    /// Whether a socket may have something to read. Registers the task for all of them.
+    /// Whether a datagram may have arrived. Registers the task.
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> bool {
-        let Some(open) = &self.open else { return false };
-        let mut ready = false;
-        for (_, socket) in &open.echo {
-            ready |= socket.poll_read_ready(context).is_ready();
-        }
-        ready | open.udp.poll_read_ready(context).is_ready()
+        let udp = self.open.as_ref().map(|open| &open.udp);
+        udp.is_some_and(|udp| udp.poll_read_ready(context).is_ready())
     }
 
-    /// Reads what has arrived. `all` asks the kernel even where the reactor has not heard of
-    /// anything yet.
+    /// Reads what has arrived. `all` asks the kernel for datagrams even where the reactor has
+    /// not heard of any yet.
     pub(crate) fn drain(&self, all: bool, mut take: impl FnMut(Arrived<'_>, Mono)) {
         let Some(open) = &self.open else { return };
         let clocks = Clocks::read();
         for (kind, socket) in &open.echo {
-            read_all(socket, all, &clocks, |bytes, from, at| {
+            let read = |bytes: &mut _| read_one(socket, bytes, &clocks);
+            read_all(read, |bytes, from, at| {
                 let number = icmp::reply(*kind, self.place.session, bytes);
                 if let (Some(number), Some(from)) = (number, from) {
                     take(Arrived::Reply { from, number }, at);
                 }
             });
         }
-        read_all(&open.udp, all, &clocks, |bytes, _, at| {
-            take(Arrived::Datagram(bytes), at);
-        });
+        let read = |bytes: &mut _| {
+            if all {
+                return read_one(open.udp.get_ref(), bytes, &clocks);
+            }
+            // Without a system call where the reactor knows that nothing is there.
+            open.udp
+                .try_io(Interest::READABLE, |udp| read_one(udp, bytes, &clocks))
+        };
+        read_all(read, |bytes, _, at| take(Arrived::Datagram(bytes), at));
     }
 }
 
@@ -204,7 +206,7 @@ impl Place {
         Ok(Open { index, echo, udp })
     }
 
-    fn open_echo(&self, v6: bool, index: u32) -> io::Result<(Kind, AsyncFd<Socket>)> {
+    fn open_echo(&self, v6: bool, index: u32) -> io::Result<(Kind, Socket)> {
         let (domain, protocol) = if v6 {
             (Domain::IPV6, Protocol::ICMPV6)
         } else {
@@ -227,7 +229,7 @@ impl Place {
         if self.address.is_ipv6() == v6 {
             socket.bind(&target(self.address, 0, index))?;
         }
-        Ok((kind, timer::register(socket)?))
+        Ok((kind, socket))
     }
 
     fn open_udp(&self, index: u32) -> io::Result<AsyncFd<Socket>> {
@@ -271,37 +273,26 @@ fn target(address: IpAddr, port: u16, index: u32) -> SockAddr {
     }
 }
 
+type Packet = (usize, Option<IpAddr>, Mono);
+
 fn read_all(
-    socket: &AsyncFd<Socket>,
-    all: bool,
-    clocks: &Clocks,
+    mut read: impl FnMut(&mut [u8; READ_BYTES]) -> io::Result<Packet>,
     mut take: impl FnMut(&[u8], Option<IpAddr>, Mono),
 ) {
     let mut bytes = [0; READ_BYTES];
     for _ in 0..READ_MAX {
-        let read = if all {
-            read_one(socket.get_ref(), &mut bytes, clocks)
-        } else {
-            // Without a system call where the reactor knows that nothing is there.
-            socket.try_io(Interest::READABLE, |s| read_one(s, &mut bytes, clocks))
-        };
-        match read {
+        match read(&mut bytes) {
             Ok((length, from, at)) => take(&bytes[..length], from, at),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Nothing more; or the socket reports an error of an earlier send, which sending
-            // will meet again.
-            Err(_) => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // Interrupted; or the error of an earlier send, told once, with packets behind it.
+            Err(_) => {}
         }
     }
 }
 
-fn read_one(
-    socket: &Socket,
-    bytes: &mut [u8],
-    clocks: &Clocks,
-) -> io::Result<(usize, Option<IpAddr>, Mono)> {
+fn read_one(socket: &Socket, bytes: &mut [u8; READ_BYTES], clocks: &Clocks) -> io::Result<Packet> {
     let mut control = [0_u8; 128];
-    let mut slices = [IoSliceMut::new(bytes)];
+    let mut slices = [IoSliceMut::new(bytes.as_mut_slice())];
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
         &mut slices,

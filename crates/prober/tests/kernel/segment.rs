@@ -66,7 +66,8 @@ impl Segment {
 
     fn add_switch(&mut self, network: usize) {
         let name = format!("br{network}");
-        self.switch.add_bridge(&name).expect("a bridge");
+        let mac = [2, 0, 0, 0, 254, network as u8];
+        self.switch.add_bridge(&name, mac).expect("a bridge");
         let index = self.switch.index_of(&name).expect("it is there");
         let (ip, prefix) = address(network, 254);
         self.switch.add_address(index, ip, prefix).expect("address");
@@ -194,7 +195,6 @@ pub(crate) struct Seen {
 pub(crate) struct Server {
     reports: mpsc::Receiver<Report>,
     seen: Seen,
-    all: Vec<Report>,
     cpu_us: Arc<AtomicU64>,
     _to_prober: mpsc::Sender<FromArbiter>,
     stop: Option<oneshot::Sender<()>>,
@@ -243,7 +243,6 @@ impl Server {
         Self {
             reports,
             seen: Seen::default(),
-            all: Vec::new(),
             cpu_us,
             _to_prober: to_prober,
             stop: Some(stop),
@@ -275,23 +274,18 @@ impl Server {
     }
 
     fn take(&mut self, report: Report) {
-        match &report {
+        match report {
             Report::Probe(probe) => {
                 self.seen.at = clock::now();
-                self.seen.probe = probe.clone();
+                self.seen.probe = probe;
             }
-            Report::Advert { advert, .. } => self.seen.advert = Some(advert.clone()),
+            Report::Advert { advert, .. } => self.seen.advert = Some(advert),
             _ => {}
         }
-        self.all.push(report);
     }
 
     pub(crate) const fn last(&self) -> &Seen {
         &self.seen
-    }
-
-    pub(crate) fn count(&self, is: impl Fn(&Report) -> bool) -> usize {
-        self.all.iter().filter(|r| is(r)).count()
     }
 
     /// CPU time that the prober has used, to half a second.
