@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use haarb_model::{
-    Agent, Epoch, Event, Mode, Mono, ReserveName, Role, Severity, Span, SwitchAnswer,
-};
+use haarb_model::{Agent, Epoch, Event, Mode, Mono, ReserveName, Role, Severity, Span};
 
 use crate::clock::Clock;
 use crate::mode::ModeState;
@@ -155,9 +153,10 @@ impl Alarms {
             }
             Mode::Automatic | Mode::OneNetwork | Mode::Operator | Mode::Maintenance => {}
         }
-        for network in &view.networks {
-            let silent = view.switches.get(&network.name) == Some(&SwitchAnswer::Silent);
-            if silent && network.usable {
+        let patience = view.segment.timing.dead_after.times(4);
+        for network in view.networks.iter().filter(|network| network.usable) {
+            let since = view.switch_silent_since.get(&network.name);
+            if since.is_some_and(|since| clock.passed(*since, patience)) {
                 let text = format!(
                     "The switch of network {} does not answer, but neighbours are heard through it. Look at its management address.",
                     network.name

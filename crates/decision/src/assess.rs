@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use haarb_model::{AdvertReserve, Agent, Data, Mode, Role};
+use haarb_model::{AdvertReserve, Agent, Data, Mode, Role, Span};
 
 use crate::clock::Clock;
 use crate::election;
@@ -18,6 +18,10 @@ use crate::mode::ModeState;
 use crate::neighbour::Neighbour;
 use crate::reserve::{Asked, Handing, ReserveState};
 use crate::view::View;
+
+/// How much later than the lease an address that nobody removes is gone: the kernel counts
+/// its lifetime in whole seconds and is up to 0.4 s late (IPv6).
+const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(1500);
 
 /// What concerns the whole server and not one reserve.
 #[derive(Clone, Copy, Debug)]
@@ -314,7 +318,7 @@ fn probe(view: &View, reserve: &ReserveState) -> Probe {
 }
 
 fn software(view: &View, clock: &mut Clock) -> Software {
-    let limit = view.segment.timing.software_dead_after;
+    let limit = view.segment.timing.software_dead_after + view.slot();
     let heard = view.neighbours.iter().any(Neighbour::heard);
     let last = view.neighbours.iter().map(|n| n.unheard_since).max();
     match last {
@@ -356,20 +360,21 @@ fn vip(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Vip {
         let serves = matches!(reserve.role, Role::Taking | Role::Active);
         return if serves { Vip::Up } else { Vip::Down };
     }
-    let over = clock.reached(reserve.lease_until);
-    match view.vips.get(&reserve.spec.name) {
-        None if over && view.gone(Agent::VipAgent, clock) => Vip::Down,
-        None => Vip::Between,
-        Some(vip) => {
-            let held = vip.vips.iter().filter(|address| address.held).count();
-            if held == 0 {
-                Vip::Down
-            } else if held == vip.vips.len() && vip.epoch == reserve.own {
-                Vip::Up
-            } else {
-                Vip::Between
-            }
-        }
+    if view.gone(Agent::VipAgent, clock) {
+        // Nobody can say what is held; the kernel's own lifetime ends it, in whole seconds.
+        let over = clock.passed(reserve.lease_until, KERNEL_LIFETIME_MARGIN);
+        return if over { Vip::Down } else { Vip::Between };
+    }
+    let Some(vip) = view.vips.get(&reserve.spec.name) else {
+        return Vip::Between;
+    };
+    let held = vip.vips.iter().filter(|address| address.held).count();
+    if held == 0 {
+        Vip::Down
+    } else if held == vip.vips.len() && vip.epoch == reserve.own {
+        Vip::Up
+    } else {
+        Vip::Between
     }
 }
 

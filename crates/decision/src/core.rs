@@ -139,8 +139,12 @@ impl Core {
         let now = now.max(self.now);
         let mut step = Step::default();
         let lease = self.view.segment.timing.lease;
-        if self.begun && now.since(self.now) > lease {
+        let gap = now.since(self.now);
+        if self.begun && gap > lease {
             self.stall(now);
+        } else if self.begun && gap > lease.part(10) + self.view.segment.timing.not_heard_after {
+            // Our prober stood still as well, perhaps.
+            self.view.was_mute(now);
         }
         self.begun = true;
         self.now = now;

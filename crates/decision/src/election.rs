@@ -86,7 +86,6 @@ pub(crate) fn turn(
         reserve.claims = None;
         return Turn::No;
     }
-    let since = *reserve.election_since.get_or_insert(clock.now());
     if let Some(claimed) = reserve.claims {
         let won = view
             .neighbours
@@ -94,35 +93,35 @@ pub(crate) fn turn(
             .all(|n| clear(view, reserve, n, claimed, clock));
         return if won { Turn::Won } else { Turn::Mine };
     }
-    if reserve.yields_to.is_some() {
+    if reserve.yields_to.is_some() || too_young(view, reserve, clock) {
+        reserve.election_since = None;
         return Turn::No;
     }
-    let timing = view.segment.timing;
+    let since = *reserve.election_since.get_or_insert(clock.now());
     let mine = standing(view, reserve);
-    let mut ahead = 0;
-    for neighbour in view.neighbours.iter().filter(|n| n.heard()) {
-        let Some(part) = neighbour.part(&reserve.spec.name) else {
-            // It is heard but has not said anything yet.
-            if !clock.passed(neighbour.contact_since, timing.claim_after) {
-                return Turn::No;
-            }
-            continue;
-        };
-        let young = part.role == Role::Starting
-            && !clock.passed(neighbour.contact_since, timing.claim_after);
-        if young {
-            return Turn::No;
-        }
-        let first = neighbour.standing(part).election(&mine) == Ordering::Less;
-        if first && may_claim(view, neighbour, part) {
-            ahead += 1;
-        }
-    }
-    if clock.passed(since, timing.claim_after.times(ahead)) {
+    let ahead = view
+        .neighbours
+        .iter()
+        .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
+        .filter(|(n, part)| n.standing(part).election(&mine) == Ordering::Less)
+        .filter(|(n, part)| may_claim(view, n, part))
+        .count() as u64;
+    if clock.passed(since, view.segment.timing.claim_after.times(ahead)) {
         Turn::Mine
     } else {
         Turn::No
     }
+}
+
+/// Somebody whom we hear has only just begun to speak: what it says of its data and its past
+/// may not be all of it yet.
+fn too_young(view: &View, reserve: &ReserveState, clock: &mut Clock) -> bool {
+    let claim_after = view.segment.timing.claim_after;
+    view.neighbours.iter().filter(|n| n.heard()).any(|n| {
+        let part = n.part(&reserve.spec.name);
+        let begins = part.is_none_or(|part| part.role == Role::Starting);
+        begins && !clock.passed(n.contact_since, claim_after)
+    })
 }
 
 /// Nobody whom we hear serves, claims before us, or will take over without hearing us.

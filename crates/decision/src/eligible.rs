@@ -23,23 +23,14 @@ pub(crate) fn obstacle(
     if leaving {
         return Some(Obstacle::Leaving);
     }
-    let found = by_role(view, reserve, clock)
+    if reserve.role.serves() || reserve.role == Role::Failed {
+        return Some(Obstacle::Role(reserve.role));
+    }
+    by_links(view)
         .or_else(|| by_mode(view, reserve, mode))
-        .or_else(|| by_software(view, reserve, clock));
-    if found.is_some() {
-        return found;
-    }
-    let (n, k) = (view.usable(), view.networks.len());
-    if n < k || view.networks.iter().any(|network| network.works.is_none()) {
-        return Some(Obstacle::Links(n, k));
-    }
-    let unproven = reserve.role == Role::Starting && !proven(view);
-    match view.data(&reserve.spec.name) {
-        Data::Inconsistent => Some(Obstacle::Inconsistent),
-        Data::Stale if reserve.spec.prefer == Prefer::Consistency => Some(Obstacle::OldData),
-        _ if unproven && reserve.spec.prefer == Prefer::Consistency => Some(Obstacle::OldData),
-        Data::Current | Data::Stale => None,
-    }
+        .or_else(|| by_software(view, reserve, clock))
+        .or_else(|| by_time(view, reserve, clock))
+        .or_else(|| by_data(view, reserve))
 }
 
 /// The fact `eligible`: nothing has stood in the way for `lead`, so that whoever had to let
@@ -58,19 +49,36 @@ pub(crate) fn proven(view: &View) -> bool {
     view.neighbours.iter().all(|neighbour| neighbour.left)
 }
 
-fn by_role(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Option<Obstacle> {
+fn by_links(view: &View) -> Option<Obstacle> {
+    let (n, k) = (view.usable(), view.networks.len());
+    let unknown = view.networks.iter().any(|network| network.works.is_none());
+    (n < k || unknown).then_some(Obstacle::Links(n, k))
+}
+
+fn by_data(view: &View, reserve: &ReserveState) -> Option<Obstacle> {
+    let unproven = reserve.role == Role::Starting && !proven(view);
+    match view.data(&reserve.spec.name) {
+        Data::Inconsistent => Some(Obstacle::Inconsistent),
+        Data::Current if !unproven => None,
+        Data::Current | Data::Stale => {
+            (reserve.spec.prefer == Prefer::Consistency).then_some(Obstacle::OldData)
+        }
+    }
+}
+
+/// A standby has looked around; the others must have been alone for as long as their rule
+/// asks, less `lead`.
+fn by_time(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Option<Obstacle> {
     let timing = view.segment.timing;
     let wait = match reserve.role {
         Role::Standby => return None,
-        Role::Waiting => timing.claim_after,
         Role::Starting if !reserve.looked => return Some(Obstacle::TooEarly),
-        Role::Starting if proven(view) => timing.claim_after,
-        Role::Starting => timing.cold_start,
-        role => return Some(Obstacle::Role(role)),
+        Role::Starting if !proven(view) => timing.cold_start,
+        _ => timing.claim_after,
     };
     let since = lonely_since(view, clock);
     match since {
-        Some(since) if clock.passed(since, wait - timing.lead) => None,
+        Some(since) if clock.passed(since, wait + view.slot() - timing.lead) => None,
         _ => Some(Obstacle::TooEarly),
     }
 }

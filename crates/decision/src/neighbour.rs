@@ -25,8 +25,10 @@ pub struct Neighbour {
     pub unheard_since: Mono,
     /// About to be called silent.
     pub suspect: bool,
-    /// It says that it hears us.
+    /// It says that it hears us: we can talk to it.
     pub hears_me: bool,
+    /// It says that it does not hear us, and no ECHO reply proves the contrary (rule A4).
+    pub deaf: bool,
     /// The last report of the prober.
     pub report: Option<NeighbourReport>,
     /// Its last state, and when that arrived.
@@ -47,6 +49,7 @@ impl Neighbour {
             unheard_since: now,
             suspect: false,
             hears_me: false,
+            deaf: false,
             report: None,
             advert: None,
             left,
@@ -62,7 +65,8 @@ impl Neighbour {
             (false, false) => Contact::Quiet,
         };
         self.suspect = !heard && (report.suspect || report.silent);
-        self.hears_me = heard && report.hears_me;
+        self.hears_me = heard && report.paths.iter().any(|path| path.hears_me);
+        self.deaf = heard && !report.hears_me;
         self.report = Some(report);
         self.note_contact(now, contact);
     }

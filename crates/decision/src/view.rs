@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use haarb_model::{
     Agent, Data, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report, ReserveName,
-    Segment, ServiceRun, SwitchAnswer, SyncReserve, VipReserve,
+    Segment, ServiceRun, Span, SwitchAnswer, SyncReserve, VipReserve,
 };
 
 use crate::clock::Clock;
@@ -67,6 +67,8 @@ pub struct View {
     pub links: BTreeMap<String, LinkReport>,
     /// Switches, as the prober reported them last.
     pub switches: BTreeMap<NetworkName, SwitchAnswer>,
+    /// Since when each switch that has an address has been silent.
+    pub switch_silent_since: BTreeMap<NetworkName, Mono>,
     /// Datagrams dropped, by reason (rule X4).
     pub dropped: BTreeMap<String, u64>,
     agents: BTreeMap<Agent, AgentView>,
@@ -122,6 +124,7 @@ impl View {
                 (agent, view)
             })
             .collect();
+        let speaks_after = speaks_after(&segment);
         Self {
             segment,
             me,
@@ -134,10 +137,11 @@ impl View {
             services: BTreeMap::new(),
             links: BTreeMap::new(),
             switches: BTreeMap::new(),
+            switch_silent_since: BTreeMap::new(),
             dropped: BTreeMap::new(),
             agents,
             links_known: false,
-            spoken_from: now,
+            spoken_from: now + speaks_after,
             asked_from: now,
             look_until: now,
         }
@@ -153,9 +157,8 @@ impl View {
             };
         }
         if agent == Agent::Prober {
-            let timing = self.segment.timing;
-            self.spoken_from = now + timing.not_heard_after + timing.probe_interval.times(2);
-            self.asked_from = now + timing.dead_after;
+            self.was_mute(now);
+            self.asked_from = now + self.segment.timing.dead_after;
         }
     }
 
@@ -204,12 +207,26 @@ impl View {
             .into_iter()
             .map(|switch| (switch.network, switch.answer))
             .collect();
+        for (network, answer) in &self.switches {
+            if *answer == SwitchAnswer::Silent {
+                let since = self.switch_silent_since.entry(network.clone());
+                since.or_insert(now);
+            } else {
+                self.switch_silent_since.remove(network);
+            }
+        }
         self.dropped = probe.dropped;
         for report in probe.neighbours {
             if let Some(neighbour) = self.neighbours.iter_mut().find(|n| n.name == report.node) {
                 neighbour.note_report(now, report);
             }
         }
+    }
+
+    /// We have said nothing for a while: that neighbours do not hear us is our own doing.
+    pub fn was_mute(&mut self, now: Mono) {
+        let from = now + speaks_after(&self.segment);
+        self.spoken_from = self.spoken_from.max(from);
     }
 
     /// We were frozen: what was known of others is not evidence any more.
@@ -221,6 +238,9 @@ impl View {
         for neighbour in &mut self.neighbours {
             neighbour.unheard_since = now;
             neighbour.contact_since = now;
+        }
+        for agent in self.agents.values_mut().filter(|agent| agent.attached) {
+            agent.last = now;
         }
     }
 
@@ -282,6 +302,13 @@ impl View {
             )),
             Some(SwitchAnswer::Silent) => None,
         }
+    }
+
+    /// How much later than the first server of the configuration this one takes over what
+    /// nobody offers: long enough for the probe of the virtual IPs to see an earlier one.
+    #[must_use]
+    pub fn slot(&self) -> Span {
+        self.segment.timing.vip_probe.times(2 * self.rank as u64)
     }
 
     /// How many networks count.
@@ -384,6 +411,11 @@ impl View {
             .get(reserve)
             .map_or(Data::Stale, |replica| replica.data)
     }
+}
+
+/// How long after our first word a neighbour that hears us has said so.
+fn speaks_after(segment: &Segment) -> Span {
+    segment.timing.not_heard_after + segment.timing.probe_interval.times(2)
 }
 
 fn by_name<T>(parts: Vec<T>, name: impl Fn(&T) -> &ReserveName) -> BTreeMap<ReserveName, T> {

@@ -123,7 +123,9 @@ pub struct NeighbourReport {
     pub node: NodeName,
     /// One per network.
     pub paths: Vec<PathReport>,
-    /// Its freshest datagram says that it hears us on some network.
+    /// What we send reaches it: its freshest datagram says that it hears us on some network, or
+    /// an ECHO reply came back within one and a half probe intervals (rule A4: false means that
+    /// it may take us for dead; a prober that only stood still for a moment must not say so).
     pub hears_me: bool,
     /// Its freshest datagram was built by a prober whose arbiter is silent.
     pub arbiter_silent: bool,

@@ -188,11 +188,19 @@ pub fn span(text: &str) -> Result<Span, NoAct> {
 /// Says what is not understood.
 pub fn parse(world: &World, words: &[&str]) -> Result<Act, NoAct> {
     let node = |name: &str| {
-        let found = world.segment.nodes.iter().position(|n| n.name.as_str() == name);
+        let found = world
+            .segment
+            .nodes
+            .iter()
+            .position(|n| n.name.as_str() == name);
         found.ok_or_else(|| NoAct(format!("no server {name}")))
     };
     let net = |name: &str| {
-        let found = world.segment.networks.iter().position(|n| n.name.as_str() == name);
+        let found = world
+            .segment
+            .networks
+            .iter()
+            .position(|n| n.name.as_str() == name);
         found.ok_or_else(|| NoAct(format!("no network {name}")))
     };
     let on = |word: &str| match word {
@@ -205,7 +213,11 @@ pub fn parse(world: &World, words: &[&str]) -> Result<Act, NoAct> {
         found.ok_or_else(|| NoAct(format!("no process {name}")))
     };
     let reserve = |name: &str| {
-        let found = world.segment.reserves.iter().position(|r| r.name.as_str() == name);
+        let found = world
+            .segment
+            .reserves
+            .iter()
+            .position(|r| r.name.as_str() == name);
         found.ok_or_else(|| NoAct(format!("no reserve {name}")))
     };
     let called = |name: &str| ReserveName::new(name).map_err(|e| NoAct(e.to_string()));

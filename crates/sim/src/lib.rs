@@ -13,6 +13,7 @@ pub mod net;
 pub mod options;
 pub mod prober;
 pub mod rng;
+pub mod scenario;
 pub mod server;
 pub mod world;
 
@@ -111,7 +112,10 @@ fn run_with(seed: u64, options: &Options, mut rng: Rng, verbose: bool) -> Outcom
     Outcome {
         seed,
         options: options.clone(),
-        failure: world.checks.failure().map(|what| format!("{} {what}", world.clock())),
+        failure: world
+            .checks
+            .failure()
+            .map(|what| format!("{} {what}", world.clock())),
         fired: world.checks.fired.clone(),
         dual: dual.fold(Span::ZERO, |a, b| a + b),
         trace: world.trace,

@@ -7,13 +7,15 @@ use haarb_model::Span;
 
 const USAGE: &str = "\
 haarb-sim [--seeds N] [--from S]   run N clusters (default 1000), beginning with seed S
-haarb-sim --seed S                 run one and print what happens in it";
+haarb-sim --seed S                 run one and print what happens in it
+haarb-sim --scenario FILE          run a scenario file and print what it gives";
 
 /// What was asked for.
 struct Args {
     seeds: u64,
     from: u64,
     one: Option<u64>,
+    scenario: Option<std::path::PathBuf>,
 }
 
 fn parse() -> Result<Args, String> {
@@ -21,13 +23,20 @@ fn parse() -> Result<Args, String> {
         seeds: 1000,
         from: 1,
         one: None,
+        scenario: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--help" || word == "-h" {
             return Err(USAGE.into());
         }
-        let value = words.next().ok_or_else(|| format!("{word} needs a number\n{USAGE}"))?;
+        let value = words
+            .next()
+            .ok_or_else(|| format!("{word} needs a value\n{USAGE}"))?;
+        if word == "--scenario" {
+            args.scenario = Some(value.into());
+            continue;
+        }
         let number: u64 = value
             .parse()
             .map_err(|_| format!("{word} needs a number, not {value:?}\n{USAGE}"))?;
@@ -49,6 +58,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(file) = args.scenario {
+        return match std::fs::read_to_string(&file) {
+            Ok(text) => {
+                print!("{}", haarb_sim::scenario::replay(&text));
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Some(seed) = args.one {
         let outcome = haarb_sim::run_seed(seed, true);
         return report(&outcome, true);
@@ -65,7 +86,10 @@ fn main() -> ExitCode {
             return report(&outcome, false);
         }
     }
-    let rules: Vec<String> = fired.iter().map(|(rule, n)| format!("{rule} {n}")).collect();
+    let rules: Vec<String> = fired
+        .iter()
+        .map(|(rule, n)| format!("{rule} {n}"))
+        .collect();
     println!(
         "{} clusters, seeds {} to {}: nothing wrong\nchanges by rule: {}\ntwo servers offered a virtual IP for {dual} in all, only in residual cases",
         args.seeds,
@@ -89,7 +113,10 @@ fn report(outcome: &haarb_sim::Outcome, trace: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(what) => {
-            println!("WRONG: {what}\nagain: cargo xtask sim --seed {}", outcome.seed);
+            println!(
+                "WRONG: {what}\nagain: cargo xtask sim --seed {}",
+                outcome.seed
+            );
             ExitCode::FAILURE
         }
     }

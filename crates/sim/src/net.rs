@@ -102,9 +102,8 @@ impl Fabric {
     /// Both can talk to each other on some network.
     #[must_use]
     pub fn connected(&self, a: NodeIx, b: NodeIx) -> bool {
-        (0..self.nets.len()).any(|net| {
-            self.passes(net, a, b, Kind::Other) && self.passes(net, b, a, Kind::Other)
-        })
+        (0..self.nets.len())
+            .any(|net| self.passes(net, a, b, Kind::Other) && self.passes(net, b, a, Kind::Other))
     }
 
     /// On how many networks a server is attached.
@@ -126,9 +125,9 @@ impl Fabric {
 }
 
 impl Fabric {
-    /// Something that one server sends can reach the other on some network.
+    /// Datagrams of one server can reach the other on some network.
     #[must_use]
     pub fn reaches(&self, from: NodeIx, to: NodeIx) -> bool {
-        (0..self.nets.len()).any(|net| self.passes(net, from, to, Kind::Other))
+        (0..self.nets.len()).any(|net| self.passes(net, from, to, Kind::Udp))
     }
 }

@@ -90,7 +90,9 @@ impl Options {
     pub fn segment(&self) -> Segment {
         let node = |name: &&str| NodeSpec {
             name: NodeName::new(name).expect("a name written in this file"),
-            interfaces: (0..self.networks.len()).map(|i| format!("eth{i}")).collect(),
+            interfaces: (0..self.networks.len())
+                .map(|i| format!("eth{i}"))
+                .collect(),
         };
         let network = |name: &&str| NetworkSpec {
             name: NetworkName::new(name).expect("a name written in this file"),

@@ -59,7 +59,11 @@ impl Path {
     }
 
     fn missing(&self, now: Mono, grace: Span) -> u32 {
-        let late = self.open.iter().filter(|(_, at)| *at + grace <= now).count();
+        let late = self
+            .open
+            .iter()
+            .filter(|(_, at)| *at + grace <= now)
+            .count();
         u32::try_from(late).unwrap_or(u32::MAX)
     }
 }
@@ -363,8 +367,9 @@ impl Prober {
             .iter()
             .map(|n| n.verdict(now, &self.timing))
             .collect();
-        let answers: Vec<SwitchAnswer> =
-            (0..self.networks.len()).map(|net| self.answer(net)).collect();
+        let answers: Vec<SwitchAnswer> = (0..self.networks.len())
+            .map(|net| self.answer(net))
+            .collect();
         let now_true = (verdicts, answers.clone());
         let mut reports = std::mem::take(&mut self.adverts);
         if self.reported.as_ref() != Some(&now_true) {
@@ -494,6 +499,11 @@ impl Neighbour {
             && asked.iter().all(|path| path.missing(now, grace) >= 3)
     }
 
+    /// How long an ECHO reply proves that what we send arrives.
+    fn proof(timing: &Timing) -> Span {
+        timing.probe_interval + timing.probe_interval.part(2)
+    }
+
     fn moments(&self, timing: &Timing) -> Vec<Mono> {
         let heard = self.not_heard_after(timing) + self.blind;
         let mut list = vec![
@@ -503,6 +513,10 @@ impl Neighbour {
         list.extend(self.burst_at(timing));
         for path in &self.paths {
             list.extend(path.last_live.map(|at| at + heard));
+            list.extend(
+                path.last_echo
+                    .map(|at| at + Self::proof(timing) + self.blind),
+            );
             list.extend(path.last_datagram.map(|at| at + heard));
             list.extend(path.last_sign().map(|at| at + self.dead_after + self.blind));
         }
@@ -520,7 +534,13 @@ impl Neighbour {
         });
         let silent = self.silent(now, timing);
         let suspect = !silent && now >= self.suspect_at(timing);
-        (paths.collect(), self.hears_me, !self.live, suspect, silent)
+        // What comes back has arrived there.
+        let proven = self
+            .paths
+            .iter()
+            .any(|path| self.within(path.last_echo, Self::proof(timing), now));
+        let hears_me = self.hears_me || proven;
+        (paths.collect(), hears_me, !self.live, suspect, silent)
     }
 
     fn report(&self, now: Mono, timing: &Timing, networks: &[NetworkName]) -> NeighbourReport {

@@ -102,6 +102,8 @@ pub struct Server {
     pub runs: [u32; 6],
     /// Processes that are not started again by themselves.
     pub down: [bool; 6],
+    /// Agents that are connected to the arbiter.
+    pub connected: [bool; 6],
     /// The arbiter.
     pub core: Option<Core>,
     /// When the arbiter wakes.
@@ -152,6 +154,7 @@ impl Server {
             deferred: Vec::new(),
             runs: [0; 6],
             down: [false; 6],
+            connected: [false; 6],
             core: None,
             core_wake: Mono::FAR,
             told: Default::default(),

@@ -198,7 +198,9 @@ impl World {
             self.dispatch(event);
             self.check();
         }
-        self.now = self.now.max(end);
+        if !self.checks.failed() {
+            self.now = self.now.max(end);
+        }
     }
 
     /// Lets time pass.
@@ -393,7 +395,9 @@ impl World {
         );
         self.servers[n].prober = Some(prober);
         self.servers[n].prober_turned = self.now;
-        let phase = self.rng.span(0, self.segment.timing.probe_interval.as_micros());
+        let phase = self
+            .rng
+            .span(0, self.segment.timing.probe_interval.as_micros());
         self.after(phase, Event::Probe(n, run));
         self.at(self.now, Event::Switches(n, run));
     }
@@ -432,6 +436,7 @@ impl World {
     fn connect(&mut self, n: NodeIx, agent: Agent) {
         let server = &mut self.servers[n];
         server.told[Process::of(agent).ix()] = None;
+        server.connected[Process::of(agent).ix()] = true;
         match agent {
             Agent::LinkWatcher => {}
             Agent::Prober => server.prober.iter_mut().for_each(Prober::attached),
@@ -449,6 +454,9 @@ impl World {
 
     fn tell(&mut self, n: NodeIx, agent: Agent, up: Up) {
         let process = Process::of(agent);
+        if !self.servers[n].connected[process.ix()] {
+            return;
+        }
         let runs = self.servers[n].runs;
         let (run, arbiter) = (runs[process.ix()], runs[Process::Arbiter.ix()]);
         self.deliver(
@@ -476,6 +484,9 @@ impl World {
         }
         if let Some(agent) = process.agent() {
             self.tell(n, agent, Up::Lost);
+            self.servers[n].connected[process.ix()] = false;
+        } else {
+            self.servers[n].connected = [false; 6];
         }
     }
 
@@ -524,8 +535,10 @@ impl World {
         checks.after_step(self, n);
         self.checks = checks;
         if deadline <= now {
-            self.checks
-                .fail(format!("{}: a deadline that has passed", self.servers[n].name));
+            self.checks.fail(format!(
+                "{}: a deadline that has passed",
+                self.servers[n].name
+            ));
         }
         let run = self.servers[n].runs[Process::Arbiter.ix()];
         self.servers[n].core_wake = deadline;
@@ -582,7 +595,8 @@ impl World {
         ] {
             let process = Process::of(agent);
             let last = &self.servers[n].told[process.ix()];
-            if last.as_ref() == Some(&told) || !self.servers[n].runs(process) {
+            let connected = self.servers[n].connected[process.ix()];
+            if last.as_ref() == Some(&told) || !connected {
                 continue;
             }
             self.servers[n].told[process.ix()] = Some(told.clone());
@@ -647,7 +661,10 @@ impl World {
     fn probe(&mut self, n: NodeIx, run: u32) {
         let interval = self.segment.timing.probe_interval;
         self.after(interval, Event::Probe(n, run));
-        let count = self.servers[n].prober.as_ref().map_or(0, |p| p.neighbours.len());
+        let count = self.servers[n]
+            .prober
+            .as_ref()
+            .map_or(0, |p| p.neighbours.len());
         for neighbour in 0..count {
             self.ask(n, neighbour);
         }
@@ -683,7 +700,10 @@ impl World {
 
     fn send_datagrams(&mut self, n: NodeIx) {
         let now = self.now;
-        let count = self.servers[n].prober.as_ref().map_or(0, |p| p.neighbours.len());
+        let count = self.servers[n]
+            .prober
+            .as_ref()
+            .map_or(0, |p| p.neighbours.len());
         for neighbour in 0..count {
             for net in 0..self.fabric.nets.len() {
                 let Some(prober) = &mut self.servers[n].prober else {
@@ -1095,11 +1115,7 @@ impl World {
             .syncer
             .as_ref()
             .is_some_and(|syncer| syncer.source(r) == Some(name));
-        sink != source
-            && follows
-            && up(sink)
-            && up(source)
-            && self.fabric.connected(sink, source)
+        sink != source && follows && up(sink) && up(source) && self.fabric.connected(sink, source)
     }
 
     // ---- servers ---------------------------------------------------------------------
@@ -1153,9 +1169,7 @@ impl World {
         server.paused = None;
         // Sockets are read before timers are judged.
         let mut waiting = std::mem::take(&mut server.deferred);
-        waiting.sort_by_key(|event| {
-            !matches!(event, Event::Reply { .. } | Event::Datagram { .. })
-        });
+        waiting.sort_by_key(|event| !matches!(event, Event::Reply { .. } | Event::Datagram { .. }));
         for event in waiting {
             self.at(self.now, event);
         }

@@ -1,0 +1,40 @@
+//! Simulated clusters: a bounded number of fresh seeds, and seeds that once were wrong.
+
+use haarb_sim::run_seed;
+
+/// Seeds that found a defect, with what it was. They must stay right.
+const FOUND: &[(u64, &str)] = &[];
+
+#[test]
+fn the_first_seeds_are_right() {
+    for seed in 1..=60 {
+        let outcome = run_seed(seed, false);
+        assert!(
+            outcome.failure.is_none(),
+            "seed {seed}, {}: {:?}\n{}",
+            outcome.options,
+            outcome.failure,
+            outcome.trace.join("\n")
+        );
+    }
+}
+
+#[test]
+fn what_was_found_once_stays_right() {
+    for (seed, what) in FOUND {
+        let outcome = run_seed(*seed, false);
+        assert!(
+            outcome.failure.is_none(),
+            "seed {seed} ({what}): {:?}\n{}",
+            outcome.failure,
+            outcome.trace.join("\n")
+        );
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    let (a, b) = (run_seed(7, true), run_seed(7, true));
+    assert_eq!(a.trace, b.trace);
+    assert_eq!(a.options, b.options);
+}
