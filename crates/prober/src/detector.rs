@@ -92,7 +92,7 @@ pub struct Facts {
     pub kernel: u16,
     /// It says that it hears us there.
     pub hears_me_on: u16,
-    /// It says that it hears us somewhere.
+    /// It says that it hears us somewhere, or an ECHO reply proves that it could.
     pub hears_me: bool,
     /// Its freshest datagram has no live arbiter behind it.
     pub arbiter_silent: bool,
@@ -300,6 +300,21 @@ impl Detector {
         sign.is_some_and(|at| now < at + span + self.blind)
     }
 
+    /// An ECHO reply lately: what we send arrives there, whatever the neighbour says. While a
+    /// process stands still its neighbour hears nothing from it; that must not look like a loss
+    /// in one direction (rule A4).
+    fn is_proven(&self, now: Mono) -> bool {
+        let mut paths = self.paths.iter();
+        paths.any(|p| self.is_within(p.echoes.last_reply(), self.proof(), now))
+    }
+
+    /// How long an ECHO reply proves that: the next one is due after an interval. Short enough
+    /// to be over before the neighbour takes us for dead.
+    fn proof(&self) -> Span {
+        let interval = self.timing.probe_interval;
+        interval + interval.part(2)
+    }
+
     /// Bit i: a datagram arrived lately on the i-th network, whatever its sender's arbiter
     /// does. This is what we tell the neighbour.
     #[must_use]
@@ -318,10 +333,12 @@ impl Detector {
     pub fn deadline(&self, now: Mono) -> Mono {
         let not_heard = self.not_heard_after() + self.blind;
         let no_kernel = self.dead_after + self.blind;
+        let no_proof = self.proof() + self.blind;
         let path_ends = self.paths.iter().flat_map(|p| {
             [
                 p.last_heard.map(|at| at + not_heard),
                 p.last_datagram.map(|at| at + not_heard),
+                p.echoes.last_reply().map(|at| at + no_proof),
                 p.last_sign().map(|at| at + no_kernel),
             ]
         });
@@ -345,7 +362,7 @@ impl Detector {
             heard: bits(&|p| self.is_within(p.last_heard, self.not_heard_after(), now)),
             kernel: bits(&|p| self.is_within(p.last_sign(), self.dead_after, now)),
             hears_me_on: bits(&|p| p.hears_me),
-            hears_me: self.hears_me,
+            hears_me: self.hears_me || self.is_proven(now),
             arbiter_silent: self.arbiter_silent,
             suspect: !silent && now >= self.suspect_at(),
             silent,

@@ -160,25 +160,17 @@ impl Endpoint {
         })
     }
 
-    /// Whom we hear, for the others. The bits belong to the accepted session alone; the others
-    /// are in the list to be echoed.
+    /// Whom we hear, for the others.
     fn hears(&self, heard: &BTreeMap<NodeName, u16>) -> Vec<Hears> {
         let mut all = Vec::new();
         for (node, sessions) in &self.neighbours {
-            let accepted = sessions.accepted();
-            for (session, counter) in sessions.echoes(self.counter) {
-                let counts = accepted == Some(session);
-                all.push(Hears {
-                    node: node.clone(),
-                    session,
-                    counter,
-                    networks: if counts {
-                        heard.get(node).copied().unwrap_or(0)
-                    } else {
-                        0
-                    },
-                });
-            }
+            let accepted = heard.get(node).copied().unwrap_or(0);
+            all.extend(sessions.echoes(self.counter).map(|echo| Hears {
+                node: node.clone(),
+                session: echo.session,
+                counter: echo.counter,
+                networks: echo.heard.unwrap_or(accepted),
+            }));
         }
         all
     }

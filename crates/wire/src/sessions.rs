@@ -24,6 +24,10 @@ const CANDIDATES: usize = 4;
 /// After this many datagrams of ours a session without proof is echoed no more: by then it
 /// has heard one of them, or never will.
 const CANDIDATE_AGE: u64 = 64;
+/// For this many datagrams of ours a session without proof counts as heard where it was. It was
+/// heard, and who has just started must not be told that it is not: it would take that for a
+/// broken network.
+const CANDIDATE_HEARD: u64 = 8;
 /// Replaced sessions that are remembered. Older ones are still kept out by the counters that
 /// they echo; these only have the better name for it.
 const RETIRED: usize = 64;
@@ -53,6 +57,17 @@ struct Candidate {
     counter: u64,
     /// Our own counter when it was last heard.
     heard_at: u64,
+    /// Bit i: it was heard on our i-th network.
+    networks: u16,
+}
+
+/// A session to echo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Echo {
+    pub(crate) session: u64,
+    pub(crate) counter: u64,
+    /// Where it was heard lately; `None` for the accepted session, of which others know better.
+    pub(crate) heard: Option<u16>,
 }
 
 /// A datagram that counts.
@@ -99,7 +114,7 @@ impl Sessions {
             (Some(echo), Some(current)) => echo > current.echoed,
         };
         if !proven {
-            self.remember(session, counter, arrival.own_counter);
+            self.remember(session, counter, arrival);
             return Err(DropReason::NotProven);
         }
         self.replace(session, counter, arrival);
@@ -109,17 +124,27 @@ impl Sessions {
         })
     }
 
-    /// The sessions to echo, each with its highest counter; the accepted one first.
-    pub(crate) fn echoes(&self, own_counter: u64) -> impl Iterator<Item = (u64, u64)> {
-        let fresh = move |c: &&Candidate| own_counter.saturating_sub(c.heard_at) <= CANDIDATE_AGE;
-        let current = self.current.iter().map(|c| (c.session, c.newest));
-        let candidates = self.candidates.iter().filter(fresh);
-        current.chain(candidates.map(|c| (c.session, c.counter)))
-    }
-
-    /// The session that counts now.
-    pub(crate) fn accepted(&self) -> Option<u64> {
-        self.current.as_ref().map(|c| c.session)
+    /// The sessions to echo; the accepted one first.
+    pub(crate) fn echoes(&self, own_counter: u64) -> impl Iterator<Item = Echo> {
+        let current = self.current.iter().map(|c| Echo {
+            session: c.session,
+            counter: c.newest,
+            heard: None,
+        });
+        let candidates = self.candidates.iter().filter_map(move |c| {
+            let age = own_counter.saturating_sub(c.heard_at);
+            let heard = if age < CANDIDATE_HEARD {
+                c.networks
+            } else {
+                0
+            };
+            (age <= CANDIDATE_AGE).then_some(Echo {
+                session: c.session,
+                counter: c.counter,
+                heard: Some(heard),
+            })
+        });
+        current.chain(candidates)
     }
 
     fn replace(&mut self, session: u64, counter: u64, arrival: Arrival) {
@@ -140,21 +165,20 @@ impl Sessions {
         });
     }
 
-    fn remember(&mut self, session: u64, counter: u64, own_counter: u64) {
-        let counter = match self.candidates.iter().position(|c| c.session == session) {
-            Some(at) => self
-                .candidates
-                .remove(at)
-                .map_or(counter, |c| c.counter.max(counter)),
-            None => counter,
-        };
+    fn remember(&mut self, session: u64, counter: u64, arrival: Arrival) {
+        let known = self.candidates.iter().position(|c| c.session == session);
+        let before = known.and_then(|at| self.candidates.remove(at));
         if self.candidates.len() == CANDIDATES {
             self.candidates.pop_front();
         }
+        let bit = u32::try_from(arrival.network)
+            .ok()
+            .and_then(|network| 1_u16.checked_shl(network));
         self.candidates.push_back(Candidate {
             session,
-            counter,
-            heard_at: own_counter,
+            counter: before.as_ref().map_or(counter, |c| c.counter.max(counter)),
+            heard_at: arrival.own_counter,
+            networks: before.map_or(0, |c| c.networks) | bit.unwrap_or(0),
         });
     }
 }

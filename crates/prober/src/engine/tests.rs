@@ -423,6 +423,24 @@ fn a_restarted_prober_is_heard_again_and_its_state_reported_anew() {
     assert!(pair.neighbour(1).hears_me);
 }
 
+/// Rule A4 gives way to a neighbour that does not hear us. A restart must not look like that.
+#[test]
+fn a_restart_of_either_prober_never_looks_like_a_network_that_works_one_way() {
+    for (restarted, phase) in (0..2).flat_map(|r| (0..20).map(move |p| (r, p * 500))) {
+        let mut pair = running();
+        pair.run(Span::from_micros(phase));
+        let since = pair.now;
+        pair.servers[restarted].engine = engine(restarted, 77, pair.now);
+        pair.run(Span::from_millis(200));
+        for index in 0..2 {
+            let one_way = pair.first(index, since, |n| {
+                n.paths.iter().any(|p| p.heard) && !n.hears_me
+            });
+            assert_eq!(one_way, None, "server {index}, phase {phase}");
+        }
+    }
+}
+
 #[test]
 fn rubbish_is_counted_and_harmless() {
     let mut pair = running();

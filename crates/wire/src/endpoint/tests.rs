@@ -102,6 +102,32 @@ fn either_or_both_may_restart_at_any_moment() {
 }
 
 #[test]
+fn who_starts_anew_is_never_told_that_it_is_not_heard() {
+    let (mut a, mut b) = pair();
+    for _ in 0..3 {
+        for _ in 0..3 {
+            exchange(&mut a, &mut b, 0);
+            exchange(&mut a, &mut b, 1);
+        }
+        a.restart();
+        let hello = a.send(0);
+        let _ = b.receive(0, &hello);
+        let answer = b.send(1);
+        let received = a.receive(1, &answer).expect("it echoes us");
+        assert_eq!(received.hears_me, 0b01);
+    }
+    // But not for ever, if nothing more arrives.
+    a.restart();
+    let hello = a.send(0);
+    let _ = b.receive(0, &hello);
+    for _ in 0..8 {
+        b.send(0);
+    }
+    let answer = b.send(0);
+    assert_eq!(a.receive(0, &answer).expect("it echoes us").hears_me, 0);
+}
+
+#[test]
 fn a_replayed_datagram_has_no_effect() {
     let (mut a, mut b) = pair();
     let mut recorded = Vec::new();
