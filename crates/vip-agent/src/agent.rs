@@ -3,7 +3,7 @@
 //! One task, one turn at a time. It waits only in [`Agent::wait`], whose branches are all
 //! cancel-safe (queues, readiness, a timerfd); the requests to the kernel within a turn are
 //! answered before their send returns. The order on the failover path is: directive,
-//! addresses, announcements, reports, and only then the record of leases and the log.
+//! addresses, announcements, and only then reports, the record of leases and the log.
 
 use std::future::poll_fn;
 

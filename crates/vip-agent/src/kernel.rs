@@ -16,7 +16,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, State};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 
@@ -145,10 +145,16 @@ impl Kernel {
             LinkAttribute::Address(bytes) if ethernet => <[u8; 6]>::try_from(&bytes[..]).ok(),
             _ => None,
         });
+        let passes = LinkFlags::Up | LinkFlags::LowerUp | LinkFlags::Running;
+        let confirmed = message
+            .attributes
+            .iter()
+            .any(|a| matches!(a, LinkAttribute::OperState(State::Up)));
         Some(Link {
             index: header.index,
             name,
-            up: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+            up: header.flags.contains(passes),
+            confirmed,
             mac: mac.map(Mac),
             asks: ethernet
                 && !header

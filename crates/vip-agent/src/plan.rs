@@ -129,13 +129,20 @@ impl Plan {
 
     fn link(&mut self, link: Link, now: Mono) {
         let before = self.links.get(&link.name);
-        let fresh = before.is_none_or(|b| !b.up || b.mac != link.mac || b.index != link.index);
+        let fresh = before.is_none_or(|b| *b != link || !b.up);
         for address in self.reserves.iter_mut().flat_map(|r| &mut r.addresses) {
             if address.spec.interface != link.name {
                 continue;
             }
             address.retry_now();
-            if fresh && link.up && address.ours.is_some() {
+            if !fresh {
+                continue;
+            }
+            if let Some(probe) = &mut address.probe {
+                // Questions may have been lost in the change.
+                probe.deaf();
+            }
+            if link.up && address.ours.is_some() {
                 address.announcer.start(now);
             }
         }

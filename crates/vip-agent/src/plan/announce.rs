@@ -16,6 +16,9 @@ const BURST: [Span; 5] = [
     Span::from_secs(5),
 ];
 
+/// The least time between two announcements of a burst.
+const SPACING: Span = Span::from_millis(1);
+
 /// Between two announcements once the burst is over.
 const REPEAT: Span = Span::from_secs(60);
 
@@ -44,8 +47,8 @@ impl Announcer {
         self.next
     }
 
-    /// Whether one is due now. Several that are overdue become one: a late burst is no
-    /// reason for a flood.
+    /// Whether one is due now. A late one delays the next: a burst keeps its number, since
+    /// one frame alone may be lost, and never becomes a flood.
     pub(crate) fn take_due(&mut self, now: Mono) -> bool {
         let (Some((began, sent)), Some(next)) = (&mut self.burst, self.next) else {
             return false;
@@ -53,11 +56,9 @@ impl Announcer {
         if next > now {
             return false;
         }
-        while BURST.get(*sent).is_some_and(|&after| *began + after <= now) {
-            *sent += 1;
-        }
+        *sent += 1;
         self.next = Some(match BURST.get(*sent) {
-            Some(&after) => *began + after,
+            Some(&after) => (*began + after).max(now + SPACING),
             None => now + REPEAT,
         });
         true
@@ -89,11 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_overdue_is_sent_once() {
+    fn a_late_burst_keeps_its_number_and_its_spacing() {
         let mut announcer = Announcer::default();
         announcer.start(at(0));
         assert!(announcer.take_due(at(500)), "three were due");
         assert!(!announcer.take_due(at(500)));
+        assert!(announcer.take_due(at(501)));
+        assert!(announcer.take_due(at(502)));
         assert_eq!(announcer.deadline(), Some(at(1_000)));
     }
 }

@@ -39,8 +39,11 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// Up and with carrier (`IFF_UP` and `IFF_LOWER_UP`).
+    /// Frames pass: up, with carrier, and running.
     pub up: bool,
+    /// The kernel has followed the carrier up (operational state `up`, RFC 2863). Before
+    /// that it accepts frames and throws them away; some virtual interfaces never tell.
+    pub confirmed: bool,
     /// Its MAC address, if it is Ethernet.
     pub mac: Option<Mac>,
     /// Others can be asked through it (Ethernet, no loopback, no `IFF_NOARP`).

@@ -33,6 +33,7 @@ fn link(vip: &VipSpec, up: bool) -> Link {
         index: 2,
         name: vip.interface.clone(),
         up,
+        confirmed: up,
         mac: Some(OURS),
         asks: true,
     }
@@ -391,6 +392,23 @@ fn an_interface_that_is_missing_is_an_error_until_it_comes() {
     server.turn(1, vec![Event::Link(link(&vip(1), true))]);
     assert_eq!(server.held(), 2);
     assert_eq!(server.report().error, "");
+}
+
+#[test]
+fn what_an_interface_may_have_swallowed_is_said_again() {
+    let mut server = Server::start(&[], false);
+    let unconfirmed = Link {
+        confirmed: false,
+        ..link(&vip(1), true)
+    };
+    server.turn(0, vec![Event::Link(unconfirmed), hold(1, 20_000)]);
+    for ms in 1..100 {
+        server.turn(ms, vec![]);
+    }
+    server.turn(100, vec![Event::Link(link(&vip(1), true))]);
+    assert_eq!(server.asked, [Work::Announce(VipId(0, 0))], "confirmed");
+    server.turn(101, vec![Event::Link(link(&vip(1), true))]);
+    assert_eq!(server.asked, [], "nothing changed");
 }
 
 #[test]

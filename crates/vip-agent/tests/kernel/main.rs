@@ -405,7 +405,7 @@ async fn killed(net: Net) {
 async fn restarted(net: Net) {
     let vips = vips();
     let mut agent = Process::start().await;
-    agent.tell(hold(5, 450)).await;
+    agent.tell(hold(5, 5_000)).await;
     agent.until("both held", |r| all_held(r, true)).await;
     let mut watcher = haarb_vip_agent::kernel::Kernel::open().expect("rtnetlink");
     watcher.snapshot().await.expect("a snapshot");
@@ -413,7 +413,7 @@ async fn restarted(net: Net) {
     agent.start_again().await;
     let again = agent.until("both kept", |r| all_held(r, true)).await;
     assert_eq!(again.epoch.0, 5, "under the same epoch");
-    agent.tell(hold(5, 2_000)).await;
+    agent.tell(hold(5, 20_000)).await;
     agent
         .until("both held", |r| {
             all_held(r, true) && r.lease_until > again.lease_until

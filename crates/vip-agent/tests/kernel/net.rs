@@ -191,6 +191,7 @@ impl Other {
             index,
             name: THERE.into(),
             up: true,
+            confirmed: true,
             mac: mac.map(haarb_vip_agent::claim::Mac),
             asks: true,
         };
