@@ -315,13 +315,21 @@ impl Detector {
         interval + interval.part(2)
     }
 
-    /// Bit i: a datagram arrived lately on the i-th network, whatever its sender's arbiter
-    /// does. This is what we tell the neighbour.
+    /// Bit i: we hear the neighbour on the i-th network, whatever its arbiter does. This is what
+    /// we tell it, and what may make it give way (rule A4).
+    ///
+    /// So a neighbour whose prober stands still for a moment must not be told that it is not
+    /// heard: while its kernel answers, the network works, and a datagram within the lease is
+    /// enough. A network that works one way carries neither; one that carries ECHO and no
+    /// datagrams is told after the lease, before rule B6 acts.
     #[must_use]
     pub fn hears(&self, now: Mono) -> u16 {
+        let lately = self.not_heard_after();
         let mut bits = 0;
         for (i, path) in self.paths.iter().enumerate().take(16) {
-            if self.is_within(path.last_datagram, self.not_heard_after(), now) {
+            let datagram = |span| self.is_within(path.last_datagram, span, now);
+            let kernel = self.is_within(path.echoes.last_reply(), lately, now);
+            if datagram(lately) || kernel && datagram(self.timing.lease) {
                 bits |= 1 << i;
             }
         }
@@ -338,6 +346,9 @@ impl Detector {
             [
                 p.last_heard.map(|at| at + not_heard),
                 p.last_datagram.map(|at| at + not_heard),
+                p.last_datagram
+                    .map(|at| at + self.timing.lease + self.blind),
+                p.echoes.last_reply().map(|at| at + not_heard),
                 p.echoes.last_reply().map(|at| at + no_proof),
                 p.last_sign().map(|at| at + no_kernel),
             ]

@@ -369,10 +369,46 @@ fn dead_software_on_a_live_kernel_is_not_heard_and_not_silent() {
         )
     };
     assert_eq!(facts(&world), (true, true, 0b11));
+    // Its prober may only have paused: while its kernel answers, it is told that we hear it.
     world.run_until(start() + us(195_000 + 25_000));
+    assert_eq!(facts(&world), (false, true, 0b11));
+    world.run_until(start() + us(195_000 + 499_000));
+    assert_eq!(facts(&world), (false, true, 0b11));
+    world.run_until(start() + us(195_000 + 500_000));
     assert_eq!(facts(&world), (false, true, 0));
     world.run_until(start() + Span::from_secs(2));
     assert_eq!(world.silent_at, None);
+}
+
+/// What the neighbour sends does not arrive; what we send does.
+struct OneWay(u64);
+
+impl Fate for OneWay {
+    fn echo(&mut self, _: usize, at: u64) -> Option<u64> {
+        (at < self.0).then_some(60)
+    }
+    fn datagram(&mut self, _: usize, at: u64) -> bool {
+        at < self.0
+    }
+}
+
+/// Rule A4 needs it: the neighbour must let go before we call it dead.
+#[test]
+fn a_network_that_works_one_way_is_told_before_the_verdict() {
+    for moment in 0..20 {
+        let cut = 200_000 + moment * 500;
+        let mut world = World::new(Timing::telecom(), us(5000), OneWay(cut));
+        world.run_until(start() + us(cut));
+        assert_eq!(world.detector.hears(world.now), 0b11);
+        while world.detector.hears(world.now) != 0 {
+            world.run_until(world.detector.deadline(world.now));
+            assert_eq!(world.silent_at, None);
+        }
+        let told = world.now;
+        world.run_until(told + Span::from_millis(30));
+        let verdict = world.silent_at.expect("a verdict");
+        assert!(verdict.since(told) >= Span::from_millis(4), "{cut}");
+    }
 }
 
 #[test]
