@@ -23,15 +23,14 @@ pub struct ClusterKey([u8; BYTES]);
 pub enum KeyError {
     /// It cannot be opened or read.
     #[error(
-        "{}: the cluster key cannot be read ({source}); make one with `haarb key generate {}` and copy it to every server",
+        "{}: the cluster key cannot be read ({reason}); make one with `haarb key generate {}` and copy it to every server",
         path.display(), path.display()
     )]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// The kernel's reason.
-        #[source]
-        source: io::Error,
+        reason: io::Error,
     },
     /// Group or others may do something with it.
     #[error(
@@ -65,13 +64,12 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// It cannot be written.
-    #[error("{}: the cluster key cannot be written ({source}); check that the directory exists and may be written", path.display())]
+    #[error("{}: the cluster key cannot be written ({reason}); check that the directory exists and may be written", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// The kernel's reason.
-        #[source]
-        source: io::Error,
+        reason: io::Error,
     },
     /// The kernel has no random numbers.
     #[error("no random numbers from the kernel ({0}); no key was made")]
@@ -90,9 +88,9 @@ impl ClusterKey {
     /// # Errors
     /// [`KeyError`]: it cannot be read, others may access it, or it is no key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let unreadable = |source| KeyError::Unreadable {
+        let unreadable = |reason| KeyError::Unreadable {
             path: path.into(),
-            source,
+            reason,
         };
         let malformed = |what: String| KeyError::Malformed {
             path: path.into(),
@@ -132,19 +130,19 @@ impl ClusterKey {
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .map_err(|source| match source.kind() {
+            .map_err(|reason| match reason.kind() {
                 io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
                 _ => KeyError::Unwritable {
                     path: path.into(),
-                    source,
+                    reason,
                 },
             })?;
-        write_key(file, &bytes).map_err(|source| {
+        write_key(file, &bytes).map_err(|reason| {
             // Half a key is worse than none; it is ours, since we have just created it.
             let _ = fs::remove_file(path);
             KeyError::Unwritable {
                 path: path.into(),
-                source,
+                reason,
             }
         })?;
         Ok(Self(bytes))

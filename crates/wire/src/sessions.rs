@@ -133,11 +133,7 @@ impl Sessions {
         });
         let candidates = self.candidates.iter().filter_map(move |c| {
             let age = own_counter.saturating_sub(c.heard_at);
-            let heard = if age < CANDIDATE_HEARD {
-                c.networks
-            } else {
-                0
-            };
+            let heard = if age < CANDIDATE_HEARD { c.networks } else { 0 };
             (age <= CANDIDATE_AGE).then_some(Echo {
                 session: c.session,
                 counter: c.counter,
