@@ -31,11 +31,6 @@ impl Fence {
         self.0.store(0, Ordering::SeqCst);
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.load(Ordering::SeqCst) <= 0
-    }
-
     /// To be asked directly before each step that another program could see.
     pub(crate) fn pass(&self) -> Result<(), Closed> {
         // Never wraps: a program of 2^63 steps does not end in this universe's lifetime, and

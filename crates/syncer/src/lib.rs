@@ -5,25 +5,38 @@
 //! is moved aside (see docs/sync.md).
 
 mod attributes;
+mod board;
 mod channel;
 mod codec;
 mod compare;
+mod counters;
 mod decide;
 mod fence;
+mod follow;
 mod index;
 mod journal;
+mod link;
+mod listen;
 mod message;
 mod path;
+mod priority;
 mod read;
 mod root;
+mod run;
+mod serve;
+mod settings;
 mod settle;
 mod signal;
 mod sink;
 mod source;
+mod syncer;
 mod version;
 mod watch;
 
 pub use channel::ChannelKey;
+pub use run::run;
+pub use settings::Settings;
+pub use syncer::{StartError, Syncer};
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,7 @@
-//! (being written)
+//! The process `haarb-syncer`. Everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    haarb_daemon::run(haarb_syncer::run)
+}

@@ -27,7 +27,7 @@ pub(crate) enum Look {
     /// A directory, a symlink or a small file, whole.
     Whole(Box<Whole>),
     /// A file too large for one message; its content was not read.
-    Large(Found),
+    Large,
     /// It changes faster than it can be read.
     Changing,
 }
@@ -58,7 +58,7 @@ pub(crate) fn look(root: &Root, path: &RelPath) -> io::Result<Look> {
         None => Ok(Look::Absent),
         Some(Kind::Symlink) => look_at_link(root, path, &found),
         Some(Kind::Directory) => look_at_directory(root, path),
-        Some(Kind::File) if found.sig.size > SMALL_BYTES_MAX => Ok(Look::Large(found)),
+        Some(Kind::File) if found.sig.size > SMALL_BYTES_MAX => Ok(Look::Large),
         Some(Kind::File) => look_at_small(root, path),
     }
 }
@@ -98,7 +98,7 @@ fn look_at_small(root: &Root, path: &RelPath) -> io::Result<Look> {
         let before = root.find_open(&file)?;
         match before.kind {
             Some(Kind::File) if before.sig.size > SMALL_BYTES_MAX => {
-                return Ok(Look::Large(before));
+                return Ok(Look::Large);
             }
             Some(Kind::File) => {}
             _ => continue,
@@ -162,7 +162,7 @@ pub(crate) fn version_on_disk(
         Look::Absent => Ok(None),
         Look::Changing => Err(changing()),
         Look::Whole(whole) => Ok(Some((whole.version, whole.sig, whole.doubt))),
-        Look::Large(_) => hash_large(root, path),
+        Look::Large => hash_large(root, path),
     }
 }
 

@@ -270,11 +270,6 @@ impl Root {
         Ok(at)
     }
 
-    /// Whether haarb's own place is there.
-    pub(crate) fn has_private(&self) -> bool {
-        fs::statat(&self.fd, os(PRIVATE), AtFlags::SYMLINK_NOFOLLOW).is_ok()
-    }
-
     /// Makes everything that was written to this file system durable.
     pub(crate) fn sync_all(&self) -> io::Result<()> {
         Ok(fs::syncfs(&self.fd)?)

@@ -22,6 +22,7 @@ use crate::path::RelPath;
 use crate::root::{Root, os};
 use crate::version::{Kind, Version};
 use apply::{Apply, Op, Staged};
+pub(crate) use aside::count as count_conflicts;
 use transfer::{Transfer, Unfinished, may_be_kept};
 pub(crate) use tree::Tree;
 
@@ -130,11 +131,6 @@ impl Sink {
             epoch: self.epoch,
             directories: self.trees.iter().map(Tree::hello).collect(),
         }
-    }
-
-    /// Whether something waits to be made durable.
-    pub(crate) fn has_staged(&self) -> bool {
-        self.staged_ops > 0 || self.acked < self.last_seq
     }
 
     /// Answers to send, oldest first.
@@ -282,6 +278,8 @@ impl Sink {
     }
 
     fn list(&mut self, dir: u16, path: &RelPath) -> Result<(), SinkError> {
+        // What was received before belongs to what is listed.
+        self.flush()?;
         let entries = self.tree(dir)?.listing(path);
         let mut rest = &entries[..];
         loop {

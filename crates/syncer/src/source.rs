@@ -443,16 +443,50 @@ impl Source {
             }
             Ok(Look::Changing) => dir.again_soon(path, pending, now),
             Ok(Look::Absent) => {
-                tree.remove_below(&path);
-                tree.disk.remove(&path);
+                if tree.knows(&path) {
+                    let change = tree.gone(&path, now);
+                    dir.changed(&change, false);
+                    dir.live.remove(&path);
+                    for other in self.sessions.values_mut() {
+                        other.dirs[number].changed(&change, false);
+                    }
+                }
                 dir.delete_later(path, pending, now);
             }
-            Ok(Look::Large(_)) => dir.large.push_back((path, pending)),
+            Ok(Look::Large) => dir.large.push_back((path, pending)),
             Ok(Look::Whole(whole)) => {
-                return send_whole(session, tree, number, path, pending, *whole);
+                self.learn(number, &path, Known::from(&*whole), now);
+                let directory = whole.version.is_directory();
+                let question = dir.sending(number as u16, &path, directory);
+                let next = send_whole(session, number, path, pending, *whole);
+                // After the directory itself, so that there is one to list.
+                session.out.extend(question);
+                return next;
             }
         }
         Next::Busy
+    }
+
+    /// What was just read is what stands there. The other sinks hear of it here, because the
+    /// event that will come finds nothing new any more.
+    fn learn(&mut self, number: usize, path: &RelPath, known: Known, now: Mono) {
+        let tree = &mut self.trees[number];
+        if known.kind != Kind::Directory {
+            tree.remove_below(path);
+        }
+        let before = tree.disk.insert(path.clone(), known);
+        if before.and_then(|before| before.version) == known.version {
+            return;
+        }
+        let change = Change {
+            path: path.clone(),
+            since: now,
+            old: None,
+            emptied: false,
+        };
+        for other in self.sessions.values_mut() {
+            other.dirs[number].changed(&change, false);
+        }
     }
 
     fn next_large(&mut self, session: &mut Session, now: Mono) -> Option<Next> {
@@ -496,15 +530,14 @@ impl Source {
                 doubt,
                 xattrs,
             }) => {
-                tree.disk.insert(
-                    large.path.clone(),
-                    Known {
-                        version: Some(version),
-                        kind: Kind::File,
-                        sig,
-                        doubt,
-                    },
-                );
+                let known = Known {
+                    version: Some(version),
+                    kind: Kind::File,
+                    sig,
+                    doubt,
+                };
+                self.learn(large.dir, &large.path, known, now);
+                session.dirs[large.dir].sending(large.dir as u16, &large.path, false);
                 let sent = Sent::Put {
                     path: large.path,
                     version,
@@ -581,6 +614,7 @@ impl Source {
                 dir.live.insert(path, pending);
                 return Some(Next::Busy);
             }
+            dir.deleting(&path);
             let seq = session.number(number, Sent::Delete { path: path.clone() }, pending);
             return Some(Next::Send(Down::Delete {
                 seq,
@@ -593,6 +627,7 @@ impl Source {
             && dir.deletes.is_empty()
             && dir.retry.is_empty()
             && dir.large.is_empty()
+            && !dir.is_asking()
             && !large_here;
         if dir.mark == Mark::No && nothing_left {
             dir.mark = Mark::Sent;
@@ -876,7 +911,6 @@ impl Source {
 /// Sends a directory, a symlink or a small file, or only its attributes, or nothing.
 fn send_whole(
     session: &mut Session,
-    tree: &mut Tree,
     number: usize,
     path: RelPath,
     pending: Pending,
@@ -889,18 +923,6 @@ fn send_whole(
         content,
         xattrs,
     } = whole;
-    if !version.is_directory() {
-        tree.remove_below(&path);
-    }
-    tree.disk.insert(
-        path.clone(),
-        Known {
-            version: Some(version),
-            kind: version.kind,
-            sig,
-            doubt,
-        },
-    );
     let old: Option<Version> = pending.old.filter(|_| !pending.whole);
     if old == Some(version) {
         return Next::Busy;

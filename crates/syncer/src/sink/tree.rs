@@ -35,6 +35,8 @@ pub(crate) struct Tree {
     pub(crate) error: String,
     /// What was wrong with single paths, the last of it; empty if nothing is.
     pub(crate) trouble: String,
+    /// What was told last: state of the data, conflicts, errors.
+    told: (Data, u64, bool),
 }
 
 impl Tree {
@@ -51,6 +53,7 @@ impl Tree {
             conflicts: 0,
             error: String::new(),
             trouble: String::new(),
+            told: (Data::Inconsistent, u64::MAX, false),
         };
         if let Err(error) = tree.open() {
             tree.error = error;
@@ -160,6 +163,19 @@ impl Tree {
             }
         }
         Ok(directory)
+    }
+
+    fn news(&self) -> (Data, u64, bool) {
+        (self.data, self.conflicts, self.trouble.is_empty())
+    }
+
+    /// Whether something changed since the last report that must not wait.
+    pub(crate) fn is_news(&self) -> bool {
+        self.told != self.news()
+    }
+
+    pub(crate) fn told(&mut self) {
+        self.told = self.news();
     }
 
     pub(crate) fn about(&self, path: &RelPath, error: &dyn std::fmt::Display) -> String {

@@ -4,7 +4,7 @@
 //! turn comes, and what stands there then is sent. The one thing to know: deletions come last,
 //! so that a renamed file is never missing under both names.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use haarb_model::{Mono, Span};
 
@@ -73,6 +73,11 @@ pub(crate) struct SessionDir {
     pub(crate) retry: BTreeMap<RelPath, (Mono, Pending)>,
     /// Large files whose turn has not come.
     pub(crate) large: VecDeque<(RelPath, Pending)>,
+    /// Where the sink has a directory with entries that the source has not: if there is a
+    /// directory again when the path is sent, the two are compared.
+    uncompared: BTreeSet<RelPath>,
+    /// Directories that are compared while changes are sent, with what was listed so far.
+    asked: BTreeMap<RelPath, Vec<Listed>>,
     pub(crate) trouble: String,
 }
 
@@ -123,6 +128,8 @@ impl SessionDir {
             deletes: BTreeMap::new(),
             retry: BTreeMap::new(),
             large: VecDeque::new(),
+            uncompared: BTreeSet::new(),
+            asked: BTreeMap::new(),
             trouble: String::new(),
         }
     }
@@ -131,6 +138,9 @@ impl SessionDir {
     pub(crate) fn changed(&mut self, change: &Change, alone: bool) {
         if matches!(self.phase, Phase::Waiting | Phase::Off) {
             return;
+        }
+        if change.emptied {
+            self.uncompared.insert(change.path.clone());
         }
         let earlier = [
             self.live.remove(&change.path),
@@ -191,6 +201,35 @@ impl SessionDir {
             self.bulk.remove(&gone);
         }
         self.deletes.insert(path, (now + DELETE_AFTER, pending));
+    }
+
+    /// A path is about to be sent. If both sides have a directory there now and what is in the
+    /// sink's is not known, this is the question to ask.
+    pub(crate) fn sending(&mut self, number: u16, path: &RelPath, directory: bool) -> Option<Down> {
+        if !self.uncompared.remove(path) {
+            return None;
+        }
+        if !directory {
+            // The sink removes what was below.
+            self.deleting(path);
+            return None;
+        }
+        self.asked.insert(path.clone(), Vec::new());
+        Some(Down::List {
+            dir: number,
+            path: path.clone(),
+        })
+    }
+
+    /// The sink is about to remove everything at and below a path.
+    pub(crate) fn deleting(&mut self, path: &RelPath) {
+        self.uncompared
+            .retain(|other| other != path && !other.is_below(path));
+    }
+
+    /// Whether the sink was asked for something and has not answered.
+    pub(crate) fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// The deletions whose time has come. `all`: every one.
@@ -267,60 +306,83 @@ impl SessionDir {
         last: bool,
         now: Mono,
     ) -> Vec<Down> {
-        let Phase::Comparing(comparing) = &mut self.phase else {
-            return Vec::new();
+        let nothing = BTreeMap::new();
+        // Before the directory is live its digests say what need not be listed; after that
+        // they are old, and every directory below is listed.
+        let (parts, digests, deep) = match &mut self.phase {
+            Phase::Comparing(comparing) => (&mut comparing.parts, &comparing.digests, false),
+            _ if self.asked.contains_key(&path) => (&mut self.asked, &nothing, true),
+            _ => return Vec::new(),
         };
-        let part = comparing.parts.entry(path.clone()).or_default();
+        let part = parts.entry(path.clone()).or_default();
         part.extend(entries);
         if !last {
             return Vec::new();
         }
-        let theirs = comparing.parts.remove(&path).unwrap_or_default();
-        let ours = tree.listing(&path, &comparing.digests);
-        comparing.unanswered -= 1;
+        let theirs = parts.remove(&path).unwrap_or_default();
+        let mut ours = tree.listing(&path, digests);
+        for listed in ours.iter_mut().filter(|_| deep) {
+            // The digest of nothing that the sink could have.
+            listed.digest = [1; 32];
+        }
         let found = differences(&ours, &theirs);
+        let since = tree.behind_since.unwrap_or(now);
         let mut questions = Vec::new();
-        let mut wanted = Vec::new();
         for difference in found {
             match difference {
-                Difference::Ours(name) => {
+                Difference::Below(name) => {
+                    questions.extend(path.join(&name).ok());
+                }
+                Difference::Ours(name) | Difference::Theirs(name) => {
                     let Ok(child) = path.join(&name) else {
                         continue;
                     };
                     let listed = theirs.iter().find(|listed| listed.name == name);
-                    let old = listed.map(|listed| listed.version);
-                    // A directory that both have is compared by its own listing.
-                    if old.is_none_or(|old| !old.is_directory()) {
-                        wanted.extend(below(&tree.disk, &child).map(|(p, _)| (p.clone(), None)));
-                    }
-                    wanted.push((child, old));
-                }
-                Difference::Theirs(name) => {
-                    wanted.extend(path.join(&name).ok().map(|child| (child, None)));
-                }
-                Difference::Below(name) => {
-                    let Ok(child) = path.join(&name) else {
-                        continue;
-                    };
-                    comparing.unanswered += 1;
-                    questions.push(Down::List {
-                        dir: number,
-                        path: child,
-                    });
+                    self.differs(tree, child, listed.map(|listed| listed.version), since);
                 }
             }
         }
-        if comparing.unanswered == 0 {
-            self.phase = Phase::Live;
+        self.ask(number, questions)
+    }
+
+    /// One path turned out to differ; `theirs` is what the sink has there.
+    fn differs(&mut self, tree: &Tree, path: RelPath, theirs: Option<Version>, since: Mono) {
+        let theirs_directory = theirs.is_some_and(|theirs| theirs.is_directory());
+        let ours_directory = tree
+            .disk
+            .get(&path)
+            .is_some_and(|known| known.kind == crate::version::Kind::Directory);
+        if theirs_directory && !ours_directory {
+            self.uncompared.insert(path.clone());
         }
-        let since = tree.behind_since.unwrap_or(now);
-        for (path, old) in wanted {
-            self.want(path.clone(), since);
-            if let (Some(pending), Some(_)) = (self.bulk.get_mut(&path), old) {
-                pending.old = old;
+        if !theirs_directory {
+            // Where both have a directory it is compared by its own listing.
+            for (below, _) in below(&tree.disk, &path) {
+                self.want(below.clone(), since);
             }
         }
-        questions
+        self.want(path.clone(), since);
+        if let Some(pending) = self.bulk.get_mut(&path) {
+            pending.old = theirs;
+        }
+    }
+
+    fn ask(&mut self, number: u16, paths: Vec<RelPath>) -> Vec<Down> {
+        match &mut self.phase {
+            Phase::Comparing(comparing) => {
+                comparing.unanswered += paths.len();
+                comparing.unanswered -= 1;
+                if comparing.unanswered == 0 {
+                    self.phase = Phase::Live;
+                }
+            }
+            _ => {
+                let parts = paths.iter().map(|path| (path.clone(), Vec::new()));
+                self.asked.extend(parts);
+            }
+        }
+        let question = |path| Down::List { dir: number, path };
+        paths.into_iter().map(question).collect()
     }
 }
 
@@ -393,6 +455,7 @@ impl Session {
     pub(crate) fn is_in_sync(&self, dir: usize) -> bool {
         matches!(self.dirs[dir].phase, Phase::Live)
             && self.dirs[dir].mark == Mark::Done
+            && !self.dirs[dir].is_asking()
             && self.unacknowledged(dir) == 0
     }
 }

@@ -11,7 +11,7 @@ use crate::compare::{Listed, below, children, digests};
 use crate::index::{Header, Stage};
 use crate::journal::Store;
 use crate::path::RelPath;
-use crate::read::version_on_disk;
+use crate::read::{Whole, version_on_disk};
 use crate::root::{Found, Place, Root, RootError};
 use crate::settle::{Hint, Ripe, Settling};
 use crate::version::{Hash, Kind, Sig, Version};
@@ -38,6 +38,17 @@ pub(crate) struct Known {
     pub(crate) doubt: bool,
 }
 
+impl From<&Whole> for Known {
+    fn from(whole: &Whole) -> Self {
+        Self {
+            version: Some(whole.version),
+            kind: whole.version.kind,
+            sig: whole.sig,
+            doubt: whole.doubt,
+        }
+    }
+}
+
 /// A path that is different from what it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -45,6 +56,8 @@ pub(crate) struct Change {
     pub(crate) since: Mono,
     /// What it was, where that is known.
     pub(crate) old: Option<Version>,
+    /// It was a directory and is gone with all that was in it.
+    pub(crate) emptied: bool,
 }
 
 /// What ends the standstill of a directory that was stopped.
@@ -263,8 +276,7 @@ impl Tree {
     /// Compares what was found at a path with what is known.
     fn look_at(&mut self, path: &RelPath, found: Option<Found>, now: Mono) -> Option<Change> {
         let Some((found, kind)) = found.and_then(|found| Some((found, found.kind?))) else {
-            let known = self.disk.contains_key(path) || below(&self.disk, path).next().is_some();
-            return known.then(|| self.gone(path, now));
+            return self.knows(path).then(|| self.gone(path, now));
         };
         let known = self.disk.get(path).copied();
         if known.is_some_and(|known| known.sig == found.sig && !known.doubt) {
@@ -293,16 +305,25 @@ impl Tree {
             path: path.clone(),
             since: now,
             old: known.and_then(|known| known.version),
+            emptied: false,
         })
     }
 
-    fn gone(&mut self, path: &RelPath, now: Mono) -> Change {
+    /// Whether anything is known at a path or below it.
+    pub(crate) fn knows(&self, path: &RelPath) -> bool {
+        self.disk.contains_key(path) || below(&self.disk, path).next().is_some()
+    }
+
+    /// Nothing stands at the path any more.
+    pub(crate) fn gone(&mut self, path: &RelPath, now: Mono) -> Change {
+        let had_entries = below(&self.disk, path).next().is_some();
         self.remove_below(path);
-        let old = self.disk.remove(path).and_then(|known| known.version);
+        let known = self.disk.remove(path);
         Change {
             path: path.clone(),
             since: now,
-            old,
+            old: known.and_then(|known| known.version),
+            emptied: had_entries || known.is_some_and(|known| known.kind == Kind::Directory),
         }
     }
 

@@ -1,0 +1,411 @@
+//! The receiving side at work: one thread that connects, applies and acknowledges, one that
+//! reads ahead.
+//!
+//! The sink connects to the source, because it is the one that is told whom to follow; the
+//! source serves whoever proves to have the key. Every network is tried in turn, the last good
+//! one first. The one thing to know: when the duty ends the fence is closed first, so nothing
+//! changes here any more, even if this thread hangs in a disk for minutes.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use haarb_model::{
+    Data, DirectoryReport, DirectoryState, Epoch, NodeName, ReserveName, SyncReserve,
+};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::Replicated;
+use crate::board::Board;
+use crate::channel::{ChannelError, Opener, initiate};
+use crate::counters::{Counters, LOWER_EPOCH, MALFORMED};
+use crate::fence::Fence;
+use crate::link::{Link, prepare};
+use crate::message::{Down, Up};
+use crate::priority;
+use crate::serve::{count_malformed, receive};
+use crate::settings::Settings;
+use crate::signal::Signal;
+use crate::sink::{Sink, SinkError};
+
+/// Messages that are read ahead while the disk works: with the largest, some 16 MiB. A full
+/// queue stops the reading and thereby, through TCP, the source.
+const READ_AHEAD: usize = 16;
+
+/// Between two rounds over all networks: short at first, because a source that has just taken
+/// over needs a moment; then longer.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_LONGEST: Duration = Duration::from_secs(1);
+
+/// How long one network may take to answer before the next is tried.
+const CONNECT_WITHIN: Duration = Duration::from_millis(300);
+
+/// While nothing arrives the state is posted so often; it shows since when nothing did.
+const POST_EVERY: Duration = Duration::from_millis(200);
+
+/// Who is followed and what is known of it from before.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed {
+    pub(crate) source: NodeName,
+    pub(crate) epoch: u64,
+    /// How good each directory was when the same source was followed last.
+    pub(crate) data: Vec<Data>,
+}
+
+/// The receiving side of one reserve, running.
+pub(crate) struct Following {
+    fence: Fence,
+    stop: AtomicBool,
+    end: Signal,
+    link: Mutex<Option<Arc<Link>>>,
+}
+
+/// What the thread works with.
+struct Worker {
+    shared: Arc<Following>,
+    settings: Arc<Settings>,
+    reserve: ReserveName,
+    source: NodeName,
+    sink: Sink,
+    board: Board,
+    counters: Arc<Counters>,
+    remember: Box<dyn FnMut(u64) + Send>,
+    /// The network that worked last.
+    way: usize,
+    connected: bool,
+    lost_at: Instant,
+    posted_at: Option<Instant>,
+    refusal: String,
+}
+
+impl Following {
+    /// Starts to follow. `remember` is told every epoch that is higher than those before.
+    pub(crate) fn start(
+        settings: &Arc<Settings>,
+        reserve: ReserveName,
+        directories: &[Replicated],
+        followed: Followed,
+        board: Board,
+        counters: Arc<Counters>,
+        remember: Box<dyn FnMut(u64) + Send>,
+    ) -> std::io::Result<(Arc<Self>, JoinHandle<Vec<Data>>)> {
+        let fence = Fence::open();
+        let shared = Arc::new(Self {
+            fence: fence.clone(),
+            stop: AtomicBool::new(false),
+            end: Signal::default(),
+            link: Mutex::new(None),
+        });
+        let (me, source) = (settings.me.as_str(), followed.source.as_str());
+        let epoch = followed.epoch;
+        let mut sink = Sink::new(reserve.as_str(), me, source, epoch, directories, fence);
+        for (tree, data) in sink.trees.iter_mut().zip(followed.data) {
+            tree.data = data;
+        }
+        let mut worker = Worker {
+            shared: Arc::clone(&shared),
+            settings: Arc::clone(settings),
+            reserve,
+            source: followed.source,
+            sink,
+            board,
+            counters,
+            remember,
+            way: 0,
+            connected: false,
+            lost_at: Instant::now(),
+            posted_at: None,
+            refusal: String::new(),
+        };
+        let thread = thread::Builder::new()
+            .name("sync-sink".into())
+            .spawn(move || {
+                priority::lower();
+                worker.run();
+                worker.sink.trees.iter().map(|tree| tree.data).collect()
+            })?;
+        Ok((shared, thread))
+    }
+
+    /// From here on nothing changes any more.
+    pub(crate) fn stop(&self) {
+        self.fence.close();
+        self.stop.store(true, Ordering::SeqCst);
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = &*link {
+            link.close();
+        }
+        self.end.notify();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// Why a session was not, or is no more.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("the path broke")]
+    Lost,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        self.post();
+        let mut wait = RETRY_FIRST;
+        while !self.shared.is_stopped() {
+            let seen = self.shared.end.seen();
+            match self.connect() {
+                Ok(stream) => match self.session(stream) {
+                    Ok(()) => {}
+                    Err(ended) => {
+                        if self.connected {
+                            wait = RETRY_FIRST;
+                        }
+                        self.ended(&ended);
+                    }
+                },
+                Err(error) => {
+                    tracing::debug!("{}: no way to {}: {error}", self.reserve, self.source);
+                }
+            }
+            self.connected = false;
+            self.post();
+            if !self.shared.is_stopped() {
+                self.shared.end.wait(seen, wait);
+                wait = (wait * 2).min(RETRY_LONGEST);
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        if self.shared.is_stopped() {
+            return;
+        }
+        self.refusal = match ended {
+            Ended::Sink(error) => error.to_string(),
+            Ended::Channel(_) | Ended::Lost => String::new(),
+        };
+        match ended {
+            Ended::Sink(SinkError::LowerEpoch { .. }) => self.counters.count(LOWER_EPOCH, ended),
+            Ended::Sink(SinkError::Protocol(_)) => self.counters.count(MALFORMED, ended),
+            _ => {}
+        }
+        if self.connected {
+            tracing::info!(
+                "{}: contact with {} lost: {ended}",
+                self.reserve,
+                self.source
+            );
+        } else {
+            tracing::debug!("{}: {}: {ended}", self.reserve, self.source);
+        }
+    }
+
+    /// A connection over the first network that gives one.
+    fn connect(&mut self) -> std::io::Result<TcpStream> {
+        let ways = self.settings.ways(&self.source);
+        let mut last = std::io::Error::other("it has no address in the configuration");
+        for turn in 0..ways.len() {
+            if self.shared.is_stopped() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let number = (self.way + turn) % ways.len();
+            match dial(ways[number].0, ways[number].1) {
+                Ok(stream) => {
+                    self.way = number;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn session(&mut self, stream: TcpStream) -> Result<(), Ended> {
+        prepare(&stream).map_err(ChannelError::from)?;
+        let patience = self.settings.patience;
+        let (key, cluster) = (&self.settings.key, &self.settings.cluster);
+        let opened = initiate(
+            stream.try_clone().map_err(ChannelError::from)?,
+            key,
+            cluster,
+            patience,
+        );
+        // The next try takes another network, unless this one turns out well.
+        self.way += 1;
+        let (sealer, opener) = opened?;
+        let ping = Up::Ping.encode();
+        let link = Link::start(stream, sealer, ping, patience).map_err(ChannelError::from)?;
+        self.shared
+            .link
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(Arc::clone(&link));
+        let result = self.talk(&link, opener);
+        link.close();
+        result
+    }
+
+    fn talk(&mut self, link: &Arc<Link>, opener: Opener) -> Result<(), Ended> {
+        let shared = Arc::clone(&self.shared);
+        let go_on = || !shared.is_stopped() && !link.is_closed();
+        let hello = self.sink.hello(go_on);
+        if !go_on() {
+            return Err(Ended::Lost);
+        }
+        link.send(&Up::Hello(hello).encode())?;
+        let incoming = self.read_ahead(link, opener).map_err(ChannelError::from)?;
+        loop {
+            let message = match incoming.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Disconnected) => return Err(Ended::Lost),
+                Err(TryRecvError::Empty) => {
+                    // A pause: what is here becomes visible and is acknowledged.
+                    self.sink.flush()?;
+                    self.answer(link)?;
+                    match incoming.recv_timeout(POST_EVERY) {
+                        Ok(message) => message,
+                        Err(RecvTimeoutError::Timeout) => {
+                            self.post();
+                            continue;
+                        }
+                        Err(RecvTimeoutError::Disconnected) => return Err(Ended::Lost),
+                    }
+                }
+            };
+            if self.shared.is_stopped() {
+                return Ok(());
+            }
+            let epoch = self.sink.epoch;
+            let welcome = matches!(message, Down::Welcome { .. });
+            self.sink.take(message)?;
+            if welcome {
+                self.welcomed(epoch);
+            }
+            self.answer(link)?;
+        }
+    }
+
+    fn welcomed(&mut self, epoch_before: u64) {
+        self.connected = true;
+        self.refusal.clear();
+        // This network works: it is the first to be tried again.
+        self.way = self.way.wrapping_sub(1);
+        if self.sink.epoch > epoch_before {
+            (self.remember)(self.sink.epoch);
+        }
+        tracing::info!(
+            "{}: following {} under epoch {}",
+            self.reserve,
+            self.source,
+            self.sink.epoch
+        );
+        self.post();
+    }
+
+    fn answer(&mut self, link: &Link) -> Result<(), Ended> {
+        let answers = self.sink.answers();
+        let acknowledged = answers
+            .iter()
+            .any(|answer| matches!(answer, Up::Ack { .. }));
+        for answer in answers {
+            link.send(&answer.encode())?;
+        }
+        if acknowledged {
+            self.lost_at = Instant::now();
+            if self.posted_at.is_none_or(|at| at.elapsed() >= POST_EVERY) || self.is_news() {
+                self.post();
+            }
+        }
+        Ok(())
+    }
+
+    /// Something changed that must not wait for the next regular posting.
+    fn is_news(&self) -> bool {
+        self.sink.trees.iter().any(|tree| tree.is_news())
+    }
+
+    /// Reads in a thread of its own, so that the disk and the network work at the same time.
+    fn read_ahead(&self, link: &Arc<Link>, mut opener: Opener) -> std::io::Result<Receiver<Down>> {
+        let (sender, receiver) = sync_channel(READ_AHEAD);
+        let (link, counters) = (Arc::clone(link), Arc::clone(&self.counters));
+        let read = move || {
+            priority::lower();
+            while let Ok(bytes) = receive(&mut opener, &counters) {
+                match Down::decode(&bytes) {
+                    Ok(Down::Ping) => {}
+                    Ok(message) => {
+                        if sender.send(message).is_err() {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        count_malformed(&counters, &error);
+                        break;
+                    }
+                }
+            }
+            link.close();
+        };
+        thread::Builder::new()
+            .name("sync-read".into())
+            .spawn(read)?;
+        Ok(receiver)
+    }
+
+    fn post(&mut self) {
+        self.posted_at = Some(Instant::now());
+        let silent_ms = if self.connected {
+            self.lost_at = Instant::now();
+            0
+        } else {
+            // Shown in steps, so that a standby without a source does not report for ever.
+            self.lost_at.elapsed().as_secs() * 1000
+        };
+        let mut directories = Vec::new();
+        for tree in &mut self.sink.trees {
+            tree.told();
+            let error = [&tree.error, &tree.trouble, &self.refusal]
+                .into_iter()
+                .find(|text| !text.is_empty());
+            let state = match (tree.error.is_empty(), self.connected) {
+                (false, _) => DirectoryState::Error,
+                (true, true) => DirectoryState::Receiving,
+                (true, false) => DirectoryState::WaitingForSource,
+            };
+            directories.push(DirectoryReport {
+                path: tree.place.path.display().to_string(),
+                state,
+                lag_ms: silent_ms,
+                pending_files: 0,
+                error: error.cloned().unwrap_or_default(),
+            });
+        }
+        let data = self.sink.trees.iter().map(|tree| tree.data).max();
+        self.board.post(SyncReserve {
+            reserve: self.reserve.clone(),
+            epoch: Epoch(self.sink.epoch),
+            data: data.unwrap_or(Data::Current),
+            drained: false,
+            directories,
+            conflicts: self.sink.trees.iter().map(|tree| tree.conflicts).sum(),
+        });
+    }
+}
+
+fn dial(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    // From our own address in that network, so that the answer comes back the same way.
+    socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
+    socket.connect_timeout(&to.into(), CONNECT_WITHIN)?;
+    Ok(socket.into())
+}

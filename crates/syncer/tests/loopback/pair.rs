@@ -1,0 +1,213 @@
+//! Two servers, alpha and beta, with two networks on loopback addresses.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use haarb_model::{
+    DirectoryReport, DirectoryState, Epoch, NodeName, ReserveDuties, ReserveName, Role,
+    ServiceDuty, SyncDuty, SyncReserve, VipDuty,
+};
+use haarb_syncer::{ChannelKey, Replicated, Settings, Syncer};
+
+use crate::relay::Relay;
+
+/// Nothing here takes long; a loaded machine may stall.
+const WITHIN: Duration = Duration::from_secs(30);
+
+pub struct Server {
+    home: tempfile::TempDir,
+    settings: Settings,
+    syncer: Option<Syncer>,
+}
+
+pub struct Pair {
+    pub alpha: Server,
+    pub beta: Server,
+    relays: Vec<Relay>,
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+pub fn source() -> SyncDuty {
+    SyncDuty::Source
+}
+
+pub fn sink_of(node: &str) -> SyncDuty {
+    SyncDuty::Sink(name(node))
+}
+
+pub fn write(dir: &Path, name: &str, text: &str) {
+    std::fs::write(dir.join(name), text).unwrap();
+}
+
+/// The content of a file; empty while it is not there.
+pub fn read(dir: &Path, name: &str) -> String {
+    std::fs::read_to_string(dir.join(name)).unwrap_or_default()
+}
+
+impl Server {
+    fn new(me: &str, key: u8, port: u16, addresses: &BTreeMap<NodeName, Vec<SocketAddr>>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("data")).unwrap();
+        let replicated = Replicated {
+            name: b"/srv/data".to_vec(),
+            at: home.path().join("data"),
+        };
+        let settings = Settings {
+            cluster: "test".into(),
+            me: name(me),
+            key: ChannelKey::new([key; 32]),
+            port,
+            addresses: addresses.clone(),
+            reserves: vec![(ReserveName::new("reserve").unwrap(), vec![replicated])],
+            state_dir: home.path().join("state"),
+            patience: Duration::from_secs(1),
+        };
+        let mut server = Self {
+            home,
+            settings,
+            syncer: None,
+        };
+        server.restart();
+        server
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.settings.reserves[0].1[0].at
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(syncer) = self.syncer.take() {
+            drop(syncer);
+        }
+    }
+
+    /// A new process, as far as that can be had in one.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.syncer = Some(Syncer::start(self.settings.clone()).unwrap());
+    }
+
+    fn syncer(&self) -> &Syncer {
+        self.syncer.as_ref().unwrap()
+    }
+
+    pub fn hold(&self, sync: SyncDuty, epoch: u64) {
+        self.syncer().hold(&[ReserveDuties {
+            reserve: ReserveName::new("reserve").unwrap(),
+            role: Role::Standby,
+            epoch: Epoch(epoch),
+            vip: VipDuty::default(),
+            services: ServiceDuty::default(),
+            sync,
+        }]);
+    }
+
+    pub fn reserve(&self) -> SyncReserve {
+        self.syncer().reports().borrow().reserves[0].clone()
+    }
+
+    pub fn directory(&self) -> DirectoryReport {
+        self.reserve().directories[0].clone()
+    }
+
+    pub fn is_receiving(&self) -> bool {
+        self.directory().state == DirectoryState::Receiving
+    }
+
+    pub fn refused(&self, reason: &str) -> u64 {
+        self.syncer().refused().get(reason).copied().unwrap_or(0)
+    }
+
+    #[allow(dead_code, reason = "for looking into a failed test by hand")]
+    pub fn home(&self) -> PathBuf {
+        self.home.path().into()
+    }
+}
+
+/// Loopback addresses of this pair alone: tests run at the same time.
+fn networks() -> (u16, [SocketAddr; 4]) {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let pair = NEXT.fetch_add(1, Ordering::SeqCst);
+    // One that is free now on one address is free on its neighbours.
+    let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    let address = |network: u8, node: u8| SocketAddr::from(([127, pair, network, node], port));
+    let all = [address(1, 1), address(2, 1), address(1, 2), address(2, 2)];
+    (port, all)
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        let (port, [a1, a2, b1, b2]) = networks();
+        let addresses = [(name("alpha"), vec![a1, a2]), (name("beta"), vec![b1, b2])].into();
+        Self {
+            alpha: Server::new("alpha", 1, port, &addresses),
+            beta: Server::new("beta", 1, port, &addresses),
+            relays: Vec::new(),
+        }
+    }
+
+    /// Beta reaches alpha through one relay per network, which can be cut.
+    pub fn with_relays() -> Self {
+        let (port, [a1, a2, b1, b2]) = networks();
+        let addresses = [(name("alpha"), vec![a1, a2]), (name("beta"), vec![b1, b2])];
+        let alpha = Server::new("alpha", 1, port, &addresses.clone().into());
+        let relays = vec![Relay::start(a1), Relay::start(a2)];
+        let through = relays.iter().map(Relay::address).collect();
+        let mut seen: BTreeMap<_, _> = addresses.into();
+        seen.insert(name("alpha"), through);
+        let beta = Server::new("beta", 1, port, &seen);
+        Self {
+            alpha,
+            beta,
+            relays,
+        }
+    }
+
+    pub fn relays(&self) -> &[Relay] {
+        &self.relays
+    }
+
+    /// Somebody at beta's place who has another key.
+    pub fn stranger(&self) -> Server {
+        let mut addresses = self.beta.settings.addresses.clone();
+        let own = networks().1;
+        addresses.insert(name("beta"), vec![own[2], own[3]]);
+        Server::new("beta", 2, self.beta.settings.port, &addresses)
+    }
+
+    /// Alpha sends, beta receives.
+    pub fn start(&self, epoch: u64) {
+        self.alpha.hold(source(), epoch);
+        self.beta.hold(sink_of("alpha"), epoch);
+    }
+
+    pub fn wait_in_sync(&self) {
+        self.wait_for(|| {
+            self.alpha.directory().state == DirectoryState::InSync
+                && self.beta.reserve().data == haarb_model::Data::Current
+                && self.beta.is_receiving()
+        });
+    }
+
+    /// Waits until it is so.
+    pub fn wait_for(&self, so: impl Fn() -> bool) {
+        let end = Instant::now() + WITHIN;
+        while !so() {
+            assert!(
+                Instant::now() < end,
+                "waited in vain; alpha {:?}, beta {:?}",
+                self.alpha.reserve(),
+                self.beta.reserve()
+            );
+            // What is waited for is on a disk: there is no event to wait for.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
