@@ -289,24 +289,21 @@ fn series(
 ) -> anyhow::Result<Vec<Outcome>> {
     live.doing("starting the servers");
     live.say("two servers, two switches and a client are built; the servers are switched on");
-    for server in 0..lab.plan().servers.len() {
-        lab.power_on(server)?;
-    }
-    settle(lab, live)?;
+    drill::run::start(lab, |lab| live.follow(lab))?;
     let mut outcomes = Vec::new();
     let mut previous = None;
     for _ in 0..repeat {
         for drill in drills {
-            prepare(lab, live, drill, previous)?;
+            live.doing(format!("preparing: {}", drill.what));
+            drill::run::prepare(lab, drill, previous)?;
+            live.follow(lab)?;
             live.doing(drill.what);
             live.say(format!("== {}", drill.what));
             let outcome = drill::run::run(lab, drill)?;
             live.follow(lab)?;
             let verdict = if outcome.passed { "passed" } else { "FAILED" };
-            live.say(format!(
-                "   {verdict}: the clients saw {}",
-                table::what_clients_saw(&outcome)
-            ));
+            let saw = table::what_clients_saw(&outcome);
+            live.say(format!("   {verdict}: the clients saw {saw}"));
             for check in outcome.checks.iter().filter(|check| !check.met) {
                 live.say(format!(
                     "   expected that {}; found: {}",
@@ -318,41 +315,6 @@ fn series(
         }
     }
     Ok(outcomes)
-}
-
-/// Brings the segment into the state that a drill begins with.
-fn prepare(
-    lab: &mut Segment,
-    live: &mut Live,
-    drill: &Drill,
-    previous: Option<&str>,
-) -> anyhow::Result<()> {
-    match drill.after {
-        Some(after) if previous == Some(after) => {}
-        Some(after) => {
-            let first = drills::find(after).with_context(|| format!("no drill called {after}"))?;
-            prepare(lab, live, &first, None)?;
-            drill::run::run(lab, &first)?;
-        }
-        None => {
-            live.doing("making everything whole");
-            drill::run::make_whole(lab)?;
-        }
-    }
-    Ok(live.follow(lab)?)
-}
-
-/// Waits until the cluster has settled, following its events as soon as it tells them.
-fn settle(lab: &Segment, live: &mut Live) -> anyhow::Result<()> {
-    let end = Stamp::now().plus(Duration::from_secs(60));
-    loop {
-        live.follow(lab)?;
-        match cluster::reach(lab, Goal::Settled, Duration::from_secs(1)) {
-            Ok(_) => return Ok(()),
-            Err(error) if Stamp::now() > end => return Err(error.into()),
-            Err(_) => {}
-        }
-    }
 }
 
 fn print_logs(lab: &Segment) {

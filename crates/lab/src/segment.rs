@@ -1,7 +1,7 @@
 //! A live segment: switches, servers, the client and those who watch.
 //!
 //! The one owner of everything that exists; faults are its methods. It knows nothing of haarb: what the
-//! servers boot is given to it. Dropping it leaves the rest to the sandbox.
+//! servers boot is given to it. Dropping it switches everything off.
 
 use std::{
     fs,
@@ -10,6 +10,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use nix::sys::signal::Signal;
 
 use crate::{
     analysis::{self, Report},
@@ -265,9 +267,9 @@ impl Segment {
     /// Kills one program of a server with SIGKILL.
     ///
     /// # Errors
-    /// See [`Server::kill_program`].
+    /// See [`Server::signal_program`].
     pub fn kill_program(&self, server: ServerId, program: &str) -> Result<FaultTimes, LabError> {
-        self.servers[server].kill_program(program)
+        self.servers[server].signal_program(program, Signal::SIGKILL)
     }
 
     /// The state of power and cables, kept up to date for whoever draws it.

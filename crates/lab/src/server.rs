@@ -301,11 +301,11 @@ impl Server {
         })
     }
 
-    /// Kills every process whose program is called `program` (the last part of its path).
+    /// Sends a signal to every process whose program is called `program` (the last part of its path).
     ///
     /// # Errors
     /// When it has no power or no such process runs.
-    pub fn kill_program(&self, program: &str) -> Result<FaultTimes, LabError> {
+    pub fn signal_program(&self, program: &str, signal: Signal) -> Result<FaultTimes, LabError> {
         let named = |pid: &Pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -321,7 +321,7 @@ impl Server {
         }
         FaultTimes::of(|| {
             for pid in victims {
-                let _ = kill(pid, Signal::SIGKILL);
+                let _ = kill(pid, signal);
             }
             Ok(())
         })
@@ -402,5 +402,17 @@ impl Server {
             server: self.name.clone(),
             what: what.to_owned(),
         }
+    }
+}
+
+/// A server that nobody holds any more is switched off; its processes end before this returns.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(power) = self.power.take() {
+            // Its pid 1: the kernel kills the rest of the namespace with it.
+            let _ = kill(power.init, Signal::SIGKILL);
+            self.remains.push(power);
+        }
+        self.clear_remains();
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     bad_cable::{BadCable, Flaws},
     clock::Stamp,
     cluster::{self, Event, Goal},
+    drills,
     error::LabError,
     history,
     plan::{NetworkId, ServerId},
@@ -32,6 +33,52 @@ struct Course {
     standby: Option<ServerId>,
     from: Stamp,
     fault: Option<FaultTimes>,
+}
+
+/// How long a cluster may take from power-on until it has settled.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Switches every server on and waits until the cluster has settled. `look` is called again and again
+/// meanwhile.
+///
+/// # Errors
+/// When a server does not boot or the cluster does not settle.
+pub fn start(
+    lab: &mut Segment,
+    mut look: impl FnMut(&Segment) -> Result<(), LabError>,
+) -> Result<(), LabError> {
+    do_fault(lab, &Fault::PowerOnAll, None, None)?;
+    let end = Stamp::now().plus(START_LIMIT);
+    loop {
+        look(lab)?;
+        match cluster::reach(lab, Goal::Settled, Duration::from_secs(1)) {
+            Ok(_) => return Ok(()),
+            Err(error) if Stamp::now() > end => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Brings a started segment into the state that a drill begins with: right after the drill `previous`,
+/// or from whatever state. Returns what came of the drills that this took.
+///
+/// # Errors
+/// When something refuses, or the cluster does not settle.
+pub fn prepare(
+    lab: &mut Segment,
+    drill: &Drill,
+    previous: Option<&str>,
+) -> Result<Vec<Outcome>, LabError> {
+    let Some(after) = drill.after else {
+        return make_whole(lab).map(|()| Vec::new());
+    };
+    if previous == Some(after) {
+        return Ok(Vec::new());
+    }
+    let first = drills::find(after).ok_or_else(|| missing(after))?;
+    let mut outcomes = prepare(lab, &first, None)?;
+    outcomes.push(run(lab, &first)?);
+    Ok(outcomes)
 }
 
 /// Brings the segment back to whole and waits until it has settled.
