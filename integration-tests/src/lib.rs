@@ -8,12 +8,14 @@ use std::{fs::File, io::Write as _, path::PathBuf, process::ExitCode, time::Dura
 
 use haarb_lab::{
     clock::Stamp,
+    drill,
     error::LabError,
     fake,
     plan::Plan,
     sandbox::{self, Sandbox},
     segment::Segment,
     server::Programs,
+    setup::{self, ClusterOptions},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::fcntl::{Flock, FlockArg};
@@ -23,6 +25,22 @@ use nix::fcntl::{Flock, FlockArg};
 pub struct Bench {
     sandbox: Sandbox,
     name: &'static str,
+}
+
+fn programs() -> std::io::Result<Programs> {
+    let helper = std::env::current_exe()?;
+    // target/<profile>/deps/<test> -> target/<profile>
+    let bin_dir = helper.ancestors().nth(2).unwrap_or(&helper).to_owned();
+    Ok(Programs { bin_dir, helper })
+}
+
+/// What [`Test::needing`] asks of a test of real daemons: that they are built.
+///
+/// # Errors
+/// Which binaries are missing, and how to build them.
+pub fn daemons_are_built(_: &Sandbox) -> Result<(), String> {
+    let programs = programs().map_err(|error| error.to_string())?;
+    setup::check_binaries(&programs.bin_dir).map_err(|error| error.to_string())
 }
 
 /// One test.
@@ -64,10 +82,28 @@ impl Bench {
     /// # Errors
     /// When the test program does not know where it lies.
     pub fn programs(&self) -> anyhow::Result<Programs> {
-        let helper = std::env::current_exe()?;
-        // target/<profile>/deps/<test> -> target/<profile>
-        let bin_dir = helper.ancestors().nth(2).unwrap_or(&helper).to_owned();
-        Ok(Programs { bin_dir, helper })
+        Ok(programs()?)
+    }
+
+    /// The test's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// A segment of two servers that run haarb with the times of the telecom profile, settled.
+    ///
+    /// # Errors
+    /// As the lab reports, with the servers' logs.
+    pub fn cluster(&self) -> anyhow::Result<Segment> {
+        let options = ClusterOptions {
+            profile: "telecom".into(),
+            files: true,
+        };
+        let mut lab = setup::build(Plan::pair(), self.dir(), self.programs()?, &options)?;
+        let started = drill::run::start(&mut lab, |_| Ok(()));
+        with_logs(&lab, started)?;
+        Ok(lab)
     }
 
     /// A segment of two servers that run only the measured service; all off.

@@ -1,11 +1,18 @@
 //! Tests of the lab itself and of real daemons in it. Each needs namespaces; see the library.
 
+mod cluster;
 mod faults;
 mod measures;
 mod sandbox;
 mod support;
 
 fn main() -> std::process::ExitCode {
-    let tests = [measures::TESTS, faults::TESTS, sandbox::TESTS].concat();
+    let tests = [
+        measures::TESTS,
+        faults::TESTS,
+        sandbox::TESTS,
+        cluster::TESTS,
+    ]
+    .concat();
     haarb_integration_tests::main(&tests)
 }
