@@ -244,7 +244,7 @@ impl Service {
             all_asked: false,
             kill_at,
             command_kill_at,
-            complain_at: kill_at + COMPLAIN_AFTER,
+            complain_at: kill_at.max(now) + COMPLAIN_AFTER,
             lapsed,
         };
         match &recipe.run {
@@ -497,9 +497,14 @@ impl Service {
         }
         tree::signal_all(Signal::SIGKILL, spared);
         if complain {
-            let names: Vec<String> = tree::descendants().into_iter().map(|p| p.name).collect();
-            let why = format!("does not die of SIGKILL: process {}", names.join(", "));
-            self.news.push(FromKeeper::StopFailed { why });
+            let left = tree::descendants().into_iter();
+            let names: Vec<String> = (left.filter(|p| Some(p.pid) != spared))
+                .map(|p| p.name)
+                .collect();
+            if !names.is_empty() {
+                let why = format!("does not die of SIGKILL: process {}", names.join(", "));
+                self.news.push(FromKeeper::StopFailed { why });
+            }
         }
     }
 }

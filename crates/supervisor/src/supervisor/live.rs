@@ -15,6 +15,7 @@ use crate::keepers::{Home, Link, News};
 use crate::kinds::{self, Means, Verdict};
 use crate::machine::{Input, State};
 use crate::order::{Doing, FromKeeper, Lease, Recipe, ToKeeper};
+use crate::plan::Want;
 use crate::reserve::{Action, Reserve, What};
 use crate::restart::Limits;
 use crate::sweep;
@@ -425,7 +426,7 @@ impl LiveReserve {
             tracing::warn!("service {}: found running", live.label);
         }
         self.reserve.note(now, service, fact);
-        if !runs && *verdict == Verdict::Runs {
+        if !runs && *verdict == Verdict::Runs && self.reserve.want(now) != Want::Stop {
             // Its keeper must know, to stop it when the lease ends.
             let order = ToKeeper::Hold(self.recipe(service), self.lease());
             self.send(now, service, &order);
