@@ -1,8 +1,10 @@
 //! What the arbiter tells one agent, as one value that may be repeated.
 
-use haarb_model::{Mono, ReserveDuties};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::convert::Invalid;
+use haarb_model::{Mono, NetworkName, NodeName, ReserveDuties};
+
+use crate::convert::{Invalid, parse};
 use crate::v1;
 
 /// What an agent must hold now.
@@ -17,6 +19,8 @@ pub struct Directive {
     pub payload_until: Mono,
     /// For vip-agent, syncer and supervisor: every reserve, in the order of the configuration.
     pub reserves: Vec<ReserveDuties>,
+    /// For the syncer: over which networks each other server is heard now. Empty for others.
+    pub heard: BTreeMap<NodeName, BTreeSet<NetworkName>>,
 }
 
 impl From<&Directive> for v1::Directive {
@@ -26,12 +30,18 @@ impl From<&Directive> for v1::Directive {
             payload,
             payload_until,
             reserves,
+            heard,
         } = directive;
+        let heard = heard.iter().map(|(node, networks)| v1::Heard {
+            node: node.to_string(),
+            networks: networks.iter().map(ToString::to_string).collect(),
+        });
         Self {
             config_digest: *config_digest,
             payload: payload.clone(),
             payload_until: payload_until.as_micros(),
             reserves: reserves.iter().map(Into::into).collect(),
+            heard: heard.collect(),
         }
     }
 }
@@ -40,10 +50,18 @@ impl TryFrom<v1::Directive> for Directive {
     type Error = Invalid;
 
     fn try_from(wire: v1::Directive) -> Result<Self, Invalid> {
+        let heard = wire.heard.iter().map(|heard| {
+            let networks = heard.networks.iter().map(|n| parse("heard.networks", n));
+            Ok((
+                parse("heard.node", &heard.node)?,
+                networks.collect::<Result<_, _>>()?,
+            ))
+        });
         Ok(Self {
             config_digest: wire.config_digest,
             payload: wire.payload,
             payload_until: Mono::from_micros(wire.payload_until),
+            heard: heard.collect::<Result<_, Invalid>>()?,
             reserves: wire
                 .reserves
                 .into_iter()

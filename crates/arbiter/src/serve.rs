@@ -197,21 +197,22 @@ impl Arbiter {
             let Some(attachment) = self.agents.get_mut(&agent) else {
                 continue;
             };
-            let directive = match agent {
-                Agent::Prober => Directive {
-                    config_digest: self.config.digest,
-                    payload: encode_advert(&self.core.advert()),
-                    payload_until: duties.links.payload_until,
-                    reserves: Vec::new(),
-                },
-                Agent::VipAgent | Agent::Supervisor | Agent::Syncer | Agent::LinkWatcher => {
-                    Directive {
-                        config_digest: self.config.digest,
-                        reserves: duties.reserves.clone(),
-                        ..Directive::default()
-                    }
-                }
+            let mut directive = Directive {
+                config_digest: self.config.digest,
+                ..Directive::default()
             };
+            match agent {
+                Agent::Prober => {
+                    directive.payload = encode_advert(&self.core.advert());
+                    directive.payload_until = duties.links.payload_until;
+                }
+                Agent::VipAgent | Agent::Supervisor => directive.reserves = duties.reserves.clone(),
+                Agent::Syncer => {
+                    directive.reserves = duties.reserves.clone();
+                    directive.heard = self.core.view().heard();
+                }
+                Agent::LinkWatcher => {}
+            }
             if !attachment.tell(directive) {
                 stuck.push(agent);
             }

@@ -2,8 +2,9 @@
 //! reads ahead.
 //!
 //! The sink connects to the source, because it is the one that is told whom to follow; the
-//! source serves whoever proves to have the key. Every network is tried in turn, the last good
-//! one first. The one thing to know: when the duty ends the fence is closed first, so nothing
+//! source serves whoever proves to have the key. Every network is tried in turn, those on which
+//! the source is heard and the last good one first; a network on which it is not heard any more
+//! is left at once for one on which it is. The one thing to know: when the duty ends the fence is closed first, so nothing
 //! changes here any more, even if this thread hangs in a disk for minutes.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -14,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use haarb_model::{
-    Data, DirectoryReport, DirectoryState, Epoch, NodeName, ReserveName, SyncReserve,
+    Data, DirectoryReport, DirectoryState, Epoch, NetworkName, NodeName, ReserveName, SyncReserve,
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -25,6 +26,7 @@ use crate::counters::{Counters, LOWER_EPOCH, MALFORMED};
 use crate::fence::Fence;
 use crate::link::{Link, prepare};
 use crate::message::{Down, Up};
+use crate::paths::Paths;
 use crate::priority;
 use crate::serve::{count_malformed, receive};
 use crate::settings::Settings;
@@ -53,6 +55,8 @@ pub(crate) struct Followed {
     pub(crate) epoch: u64,
     /// How good each directory was when the same source was followed last.
     pub(crate) data: Vec<Data>,
+    /// Over which networks it is heard.
+    pub(crate) paths: Arc<Paths>,
 }
 
 /// The receiving side of one reserve, running.
@@ -60,7 +64,11 @@ pub(crate) struct Following {
     fence: Fence,
     stop: AtomicBool,
     end: Signal,
-    link: Mutex<Option<Arc<Link>>>,
+    source: NodeName,
+    networks: Vec<NetworkName>,
+    paths: Arc<Paths>,
+    /// The open link and the network it uses.
+    link: Mutex<Option<(usize, Arc<Link>)>>,
 }
 
 /// What the thread works with.
@@ -97,6 +105,9 @@ impl Following {
             fence: fence.clone(),
             stop: AtomicBool::new(false),
             end: Signal::default(),
+            source: followed.source.clone(),
+            networks: settings.networks.clone(),
+            paths: Arc::clone(&followed.paths),
             link: Mutex::new(None),
         });
         let (me, source) = (settings.me.as_str(), followed.source.as_str());
@@ -135,7 +146,24 @@ impl Following {
         self.fence.close();
         self.stop.store(true, Ordering::SeqCst);
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = &*link {
+        if let Some((_, link)) = &*link {
+            link.close();
+        }
+        self.end.notify();
+    }
+
+    /// The arbiter has said anew over which networks the others are heard.
+    pub(crate) fn reconsider(&self) {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((way, link)) = &*link
+            && let Some(network) = self.networks.get(*way)
+            && self.paths.is_elsewhere(&self.source, network)
+            && !link.is_closed()
+        {
+            tracing::info!(
+                "{} is not heard on {network} any more: taking another network",
+                self.source
+            );
             link.close();
         }
         self.end.notify();
@@ -214,11 +242,14 @@ impl Worker {
     fn connect(&mut self) -> std::io::Result<TcpStream> {
         let ways = self.settings.ways(&self.source);
         let mut last = std::io::Error::other("it has no address in the configuration");
-        for turn in 0..ways.len() {
+        let order = self
+            .shared
+            .paths
+            .order(&self.source, &self.settings.networks, self.way);
+        for number in order.into_iter().filter(|&number| number < ways.len()) {
             if self.shared.is_stopped() {
                 return Err(std::io::ErrorKind::Interrupted.into());
             }
-            let number = (self.way + turn) % ways.len();
             match dial(ways[number].0, ways[number].1) {
                 Ok(stream) => {
                     self.way = number;
@@ -241,6 +272,7 @@ impl Worker {
             patience,
         );
         // The next try takes another network, unless this one turns out well.
+        let way = self.way;
         self.way += 1;
         let (sealer, opener) = opened?;
         let ping = Up::Ping.encode();
@@ -249,7 +281,7 @@ impl Worker {
             .link
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .replace(Arc::clone(&link));
+            .replace((way, Arc::clone(&link)));
         let result = self.talk(&link, opener);
         link.close();
         result

@@ -19,6 +19,7 @@ mod link;
 mod listen;
 mod message;
 mod path;
+mod paths;
 mod priority;
 mod read;
 mod root;

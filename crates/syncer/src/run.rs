@@ -48,7 +48,10 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
                 FromArbiter::Directive(directive) if directive.config_digest != digest => {
                     start_anew(&context, directive.config_digest)?;
                 }
-                FromArbiter::Directive(directive) => syncer.hold(&directive.reserves),
+                FromArbiter::Directive(directive) => {
+                    syncer.heard(&directive.heard);
+                    syncer.hold(&directive.reserves);
+                }
                 FromArbiter::Lost => {}
             },
             changed = reports.changed() => {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use haarb_config::Config;
-use haarb_model::{NodeName, ReserveName};
+use haarb_model::{NetworkName, NodeName, ReserveName};
 
 use crate::{ChannelKey, Replicated};
 
@@ -25,6 +25,8 @@ pub struct Settings {
     pub key: ChannelKey,
     /// Port of every syncer.
     pub port: u16,
+    /// The networks, in the order of the configuration.
+    pub networks: Vec<NetworkName>,
     /// For every server its own address in each network, in the order of the networks.
     pub addresses: BTreeMap<NodeName, Vec<SocketAddr>>,
     /// The reserves and their directories, in the order of the configuration.
@@ -63,6 +65,7 @@ impl Settings {
             me: me.clone(),
             key,
             port: config.sync_port,
+            networks: config.networks.iter().map(|n| n.name.clone()).collect(),
             addresses,
             reserves: reserves.collect(),
             state_dir,

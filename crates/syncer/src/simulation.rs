@@ -291,41 +291,42 @@ impl World {
 
     fn check_acknowledged(&mut self, answers: &[Up]) {
         let root = self.roots[1 - self.active].path();
+        // All acknowledgements of a step together: what stands there now is what the last of
+        // them is about.
+        let mut last: BTreeMap<RelPath, Option<crate::version::Hash>> = BTreeMap::new();
         for answer in answers {
             let Up::Ack { upto, problems } = answer else {
                 continue;
             };
             let later = self.sent.split_off(&(upto + 1));
             let acked = std::mem::replace(&mut self.sent, later);
-            let mut last: BTreeMap<RelPath, Option<crate::version::Hash>> = BTreeMap::new();
             for (seq, (path, hash)) in acked {
-                if problems.iter().all(|(failed, _)| *failed != seq) {
-                    last.retain(|other, _| !other.is_below(&path));
-                    let mut above = path.parent();
-                    while let Some(parent) = above {
-                        last.remove(&parent);
-                        above = parent.parent();
-                    }
-                    last.insert(path, hash);
-                }
-            }
-            for (path, hash) in last {
-                let Some(hash) = hash else {
+                if problems.iter().any(|(failed, _)| *failed == seq) {
                     continue;
-                };
-                let at = root.join(crate::root::os(path.as_bytes()));
-                let content = match at.read_link() {
-                    Ok(target) => {
-                        std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str()).to_vec()
-                    }
-                    Err(_) => std::fs::read(&at).unwrap_or_default(),
-                };
-                assert_eq!(
-                    *blake3::hash(&content).as_bytes(),
-                    hash,
-                    "{path:?} was acknowledged and is not there"
-                );
+                }
+                last.retain(|other, _| !other.is_below(&path));
+                let mut above = path.parent();
+                while let Some(parent) = above {
+                    last.remove(&parent);
+                    above = parent.parent();
+                }
+                last.insert(path, hash);
             }
+        }
+        for (path, hash) in last {
+            let Some(hash) = hash else {
+                continue;
+            };
+            let at = root.join(crate::root::os(path.as_bytes()));
+            let content = match at.read_link() {
+                Ok(target) => std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str()).to_vec(),
+                Err(_) => std::fs::read(&at).unwrap_or_default(),
+            };
+            assert_eq!(
+                *blake3::hash(&content).as_bytes(),
+                hash,
+                "{path:?} was acknowledged and is not there"
+            );
         }
     }
 

@@ -21,6 +21,7 @@ use crate::board::Board;
 use crate::counters::Counters;
 use crate::follow::{Followed, Following};
 use crate::listen::{Door, Sources};
+use crate::paths::{Heard, Paths};
 use crate::serve::Serving;
 use crate::settings::Settings;
 use crate::sink::{Sink, count_conflicts};
@@ -31,6 +32,7 @@ pub struct Syncer {
     workers: BTreeMap<ReserveName, Handle>,
     reports: watch::Receiver<SyncReport>,
     counters: Arc<Counters>,
+    paths: Arc<Paths>,
     door: Door,
     /// Where sinks can connect.
     listening: Vec<std::net::SocketAddr>,
@@ -82,6 +84,7 @@ impl Syncer {
         let settings = Arc::new(settings);
         let counters = Arc::new(Counters::default());
         let sources = Arc::new(Sources::default());
+        let paths = Arc::new(Paths::default());
         let door = Door::new(
             Arc::clone(&settings),
             Arc::clone(&sources),
@@ -113,6 +116,7 @@ impl Syncer {
                 board: board.clone(),
                 counters: Arc::clone(&counters),
                 sources: Arc::clone(&sources),
+                paths: Arc::clone(&paths),
                 shared: Arc::clone(&shared),
                 role: Role::Off,
                 known: Known::default(),
@@ -131,6 +135,7 @@ impl Syncer {
             workers,
             reports,
             counters,
+            paths,
             door,
             listening,
         })
@@ -144,6 +149,19 @@ impl Syncer {
                 continue;
             };
             handle.hold(duty.sync.clone(), duty.epoch);
+        }
+    }
+
+    /// Notes over which networks the other servers are heard: a replica that is received over
+    /// one that fell silent goes on over another at once.
+    pub fn heard(&self, heard: &Heard) {
+        if !self.paths.note(heard) {
+            return;
+        }
+        for handle in self.workers.values() {
+            if let Some(following) = &lock(&handle.shared).following {
+                following.reconsider();
+            }
         }
     }
 
@@ -238,6 +256,7 @@ struct Worker {
     board: Board,
     counters: Arc<Counters>,
     sources: Arc<Sources>,
+    paths: Arc<Paths>,
     shared: Arc<Mutex<Shared>>,
     role: Role,
     known: Known,
@@ -340,6 +359,7 @@ impl Worker {
             source: source.clone(),
             epoch: epoch.0.max(self.highest_epoch()),
             data: data.unwrap_or_default(),
+            paths: Arc::clone(&self.paths),
         };
         let (following, thread) = Following::start(
             &self.settings,

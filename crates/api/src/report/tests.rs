@@ -191,6 +191,7 @@ fn every_duty_survives_the_wire() {
                 },
                 sync,
             }],
+            heard: BTreeMap::from([(node("beta"), [network("red")].into())]),
         };
         let bytes = v1::Directive::from(&directive).encode_to_vec();
         let back = v1::Directive::decode(bytes.as_slice()).expect("our bytes");

@@ -63,6 +63,9 @@ impl Server {
             me: name(me),
             key: ChannelKey::new([key; 32]),
             port,
+            networks: ["red", "blue"]
+                .map(|n| haarb_model::NetworkName::new(n).unwrap())
+                .into(),
             addresses: addresses.clone(),
             reserves: vec![(ReserveName::new("reserve").unwrap(), vec![replicated])],
             state_dir: home.path().join("state"),

@@ -1,0 +1,218 @@
+//! Measures the replication between two syncers in one process over loopback: the latency of a
+//! small change, a drain, the first transfer of many small files, a large file.
+//!
+//! `cargo run --release -p haarb-syncer --example measure [DIR]`; the directories are made
+//! below DIR (default: the temporary directory) and removed again.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use haarb_model::{
+    Data, DirectoryState, Epoch, NodeName, ReserveDuties, ReserveName, Role, ServiceDuty, SyncDuty,
+    VipDuty,
+};
+use haarb_syncer::{ChannelKey, Replicated, Settings, Syncer};
+
+const PORT: u16 = 17951;
+
+struct Server {
+    syncer: Syncer,
+    dir: PathBuf,
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).expect("a name")
+}
+
+fn reserve() -> ReserveName {
+    ReserveName::new("measure").expect("a name")
+}
+
+fn start(me: &str, home: &Path) -> Server {
+    let dir = home.join(me);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let address = |text: &str| vec![format!("{text}:{PORT}").parse().expect("an address")];
+    let directory = Replicated {
+        name: b"/srv/data".to_vec(),
+        at: dir.clone(),
+    };
+    let settings = Settings {
+        cluster: "measure".into(),
+        me: name(me),
+        key: ChannelKey::new([7; 32]),
+        port: PORT,
+        networks: vec![haarb_model::NetworkName::new("red").expect("a name")],
+        addresses: [
+            (name("alpha"), address("127.100.0.1")),
+            (name("beta"), address("127.100.0.2")),
+        ]
+        .into(),
+        reserves: vec![(reserve(), vec![directory])],
+        state_dir: home.join(format!("{me}-state")),
+        patience: Duration::from_secs(1),
+    };
+    let syncer = Syncer::start(settings).expect("a syncer");
+    Server { syncer, dir }
+}
+
+impl Server {
+    fn hold(&self, sync: SyncDuty, epoch: u64) {
+        self.syncer.hold(&[ReserveDuties {
+            reserve: reserve(),
+            role: Role::Standby,
+            epoch: Epoch(epoch),
+            vip: VipDuty::default(),
+            services: ServiceDuty::default(),
+            sync,
+        }]);
+    }
+
+    fn state(&self) -> haarb_model::SyncReserve {
+        self.syncer.reports().borrow().reserves[0].clone()
+    }
+}
+
+fn wait(so: impl Fn() -> bool) -> Duration {
+    let start = Instant::now();
+    while !so() {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    start.elapsed()
+}
+
+fn in_sync(alpha: &Server, beta: &Server) -> bool {
+    let (source, sink) = (alpha.state(), beta.state());
+    source.directories[0].state == DirectoryState::InSync && sink.data == Data::Current
+}
+
+fn percentiles(mut samples: Vec<Duration>) -> String {
+    samples.sort();
+    let at = |part: f64| samples[((samples.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
+    format!(
+        "p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    )
+}
+
+fn latency(alpha: &Server, beta: &Server) {
+    let mut samples = Vec::new();
+    for number in 0..1000u32 {
+        let content = number.to_le_bytes().repeat(256);
+        std::fs::write(alpha.dir.join("status"), &content).expect("written");
+        let there = beta.dir.join("status");
+        samples.push(wait(|| {
+            std::fs::read(&there).is_ok_and(|found| found == content)
+        }));
+        std::thread::sleep(Duration::from_millis(u64::from(number % 7)));
+    }
+    println!(
+        "1 KiB file changes, visible on the other side: {}",
+        percentiles(samples)
+    );
+}
+
+fn stale(alpha: &Server, beta: &Server) {
+    for round in 0..200u32 {
+        for file in 0..20u32 {
+            let content = format!("{file:08}{round:08}");
+            std::fs::write(alpha.dir.join(format!("status{file}")), content).expect("written");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let differ = (0..20).filter(|file| {
+        let read = |server: &Server| std::fs::read(server.dir.join(format!("status{file}"))).ok();
+        read(alpha) != read(beta)
+    });
+    println!(
+        "20 status files rewritten 200 times, stale afterwards: {}",
+        differ.count()
+    );
+}
+
+fn drain(alpha: &Server, beta: &Server) {
+    let mut samples = Vec::new();
+    for epoch in 0..50 {
+        alpha.hold(SyncDuty::Source, 100 + epoch);
+        beta.hold(SyncDuty::Sink(name("alpha")), 100 + epoch);
+        wait(|| in_sync(alpha, beta) && alpha.state().epoch.0 == 100 + epoch);
+        std::fs::write(alpha.dir.join("last"), epoch.to_string()).expect("written");
+        alpha.hold(SyncDuty::Drain, 100 + epoch);
+        samples.push(wait(|| alpha.state().drained));
+    }
+    println!(
+        "drain right after a change, while in sync: {}",
+        percentiles(samples)
+    );
+}
+
+fn many(alpha: &Server, beta: &Server, count: usize) {
+    for number in 0..count {
+        let dir = alpha.dir.join(format!("many{}", number / 1000));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let size = 1024 + number * 7919 % 7168;
+        std::fs::write(dir.join(format!("f{number}")), vec![number as u8; size]).expect("written");
+    }
+    alpha.hold(SyncDuty::Source, 1);
+    let begin = Instant::now();
+    beta.hold(SyncDuty::Sink(name("alpha")), 1);
+    wait(|| in_sync(alpha, beta));
+    println!(
+        "first transfer of {count} files of 1 to 8 KiB: {:.2} s",
+        begin.elapsed().as_secs_f64()
+    );
+}
+
+fn large(alpha: &Server, beta: &Server, size: usize) {
+    let mut content = vec![0u8; size];
+    let mut seed = 1u64;
+    for chunk in content.chunks_mut(8) {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let bytes = (seed ^ (seed >> 33)).to_le_bytes();
+        chunk.copy_from_slice(&bytes[..chunk.len()]);
+    }
+    let (new, path) = (alpha.dir.join("new"), alpha.dir.join("large"));
+    std::fs::write(alpha.dir.join(".haarb/large"), &content).expect("written");
+    std::fs::rename(alpha.dir.join(".haarb/large"), &path).expect("renamed");
+    let there = beta.dir.join("large");
+    let took = wait(|| there.exists());
+    println!(
+        "{} MiB file: {:.2} s, {:.0} MB/s",
+        size >> 20,
+        took.as_secs_f64(),
+        size as f64 / 1e6 / took.as_secs_f64()
+    );
+    wait(|| in_sync(alpha, beta));
+    // One per cent of it in place, in 4 KiB pieces all over it.
+    for piece in (0..size / 4096).step_by(100) {
+        content[piece * 4096..piece * 4096 + 4096].fill(piece as u8);
+    }
+    std::fs::write(alpha.dir.join(".haarb/large"), &content).expect("written");
+    std::fs::rename(alpha.dir.join(".haarb/large"), &path).expect("renamed");
+    let begin = Instant::now();
+    wait(|| same_end(&path, &there) && in_sync(alpha, beta));
+    println!("1 % of it changed: {:.2} s", begin.elapsed().as_secs_f64());
+    let _ = std::fs::remove_file(new);
+}
+
+/// Whether both are the same version, by what the replica keeps of it.
+fn same_end(one: &Path, other: &Path) -> bool {
+    let stamp = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    stamp(one) == stamp(other)
+}
+
+fn main() {
+    let base = std::env::args_os().nth(1).map(PathBuf::from);
+    let base = base.unwrap_or_else(std::env::temp_dir);
+    let home = base.join(format!("haarb-measure-{}", std::process::id()));
+    let (alpha, beta) = (start("alpha", &home), start("beta", &home));
+    many(&alpha, &beta, 10_000);
+    latency(&alpha, &beta);
+    stale(&alpha, &beta);
+    drain(&alpha, &beta);
+    large(&alpha, &beta, 1 << 30);
+    drop((alpha, beta));
+    let _ = std::fs::remove_dir_all(home);
+}
