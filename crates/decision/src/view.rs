@@ -1,7 +1,7 @@
 //! What one server knows: the last report of every agent, networks with their hold, and
 //! neighbours. Raw reports come in, timers are kept here; rules never look at it directly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use haarb_model::{
     Agent, Data, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report, ReserveName,
@@ -309,6 +309,16 @@ impl View {
     #[must_use]
     pub fn slot(&self) -> Span {
         self.segment.timing.vip_probe.times(2 * self.rank as u64)
+    }
+
+    /// Over which networks each neighbour is heard now.
+    #[must_use]
+    pub fn heard(&self) -> BTreeMap<NodeName, BTreeSet<NetworkName>> {
+        let on = |neighbour: &Neighbour| {
+            let networks = self.networks.iter().map(|n| &n.name);
+            networks.filter(|n| neighbour.heard_on(n)).cloned().collect()
+        };
+        self.neighbours.iter().map(|n| (n.name.clone(), on(n))).collect()
     }
 
     /// How many networks count.
