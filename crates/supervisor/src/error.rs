@@ -22,7 +22,4 @@ pub enum Error {
     /// The kernel refused a timer.
     #[error("no timer: {0}")]
     Timer(std::io::Error),
-    /// A service of a kind that cannot be run.
-    #[error("{0}")]
-    Kind(#[from] crate::kinds::NotThere),
 }

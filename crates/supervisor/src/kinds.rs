@@ -13,16 +13,6 @@ use haarb_config::{Service, ServiceKind};
 use crate::check::{self, Answer};
 use crate::order::Run;
 
-/// A kind that is not there yet.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("service {service}: kind {kind} is not there yet; use exec, script or systemd")]
-pub struct NotThere {
-    /// The service.
-    pub service: String,
-    /// Its kind, as the configuration names it.
-    pub kind: &'static str,
-}
-
 /// How a service is run and asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Means {
@@ -48,26 +38,24 @@ pub enum Verdict {
     Unclear(String),
 }
 
-/// How a service is run.
-///
-/// # Errors
-/// [`NotThere`] for kinds that cannot be run yet.
-pub fn means(service: &Service) -> Result<Means, NotThere> {
-    let not_there = |kind| NotThere {
-        service: service.name.clone(),
-        kind,
-    };
+/// How a service is run. One of a kind that is not there yet has no program: it cannot
+/// start, and [`why_not_startable`] says why.
+#[must_use]
+pub fn means(service: &Service) -> Means {
     match &service.kind {
-        ServiceKind::Exec { argv } => Ok(exec::means(argv)),
+        ServiceKind::Exec { argv } => exec::means(argv),
         ServiceKind::Script {
             start,
             stop,
             status,
-        } => Ok(script::means(start, stop, status)),
-        ServiceKind::Systemd { unit } => Ok(systemd::means(unit)),
-        ServiceKind::Init { .. } => Err(not_there("init")),
-        ServiceKind::Ocf { .. } => Err(not_there("ocf")),
+        } => script::means(start, stop, status),
+        ServiceKind::Systemd { unit } => systemd::means(unit),
+        ServiceKind::Init { .. } | ServiceKind::Ocf { .. } => exec::means(&[]),
     }
+}
+
+fn not_there(kind: &str) -> String {
+    format!("kind {kind} is not there yet; use exec, script or systemd")
 }
 
 /// Why a service could not start here if it were asked to; empty if it could. Starts nothing.
@@ -79,9 +67,8 @@ pub async fn why_not_startable(service: &Service) -> String {
         ServiceKind::Systemd { unit } => {
             systemd::why_not_startable(unit, service.check_timeout.to_duration()).await
         }
-        ServiceKind::Init { .. } | ServiceKind::Ocf { .. } => means(service)
-            .err()
-            .map_or_else(String::new, |e| e.to_string()),
+        ServiceKind::Init { .. } => not_there("init"),
+        ServiceKind::Ocf { .. } => not_there("ocf"),
     }
 }
 

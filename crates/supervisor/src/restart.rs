@@ -12,6 +12,8 @@ use haarb_model::{Mono, Span};
 const DELAY_FIRST: Span = Span::from_millis(50);
 /// The longest delay between two starts.
 const DELAY_MAX: Span = Span::from_secs(10);
+/// A shorter window counts as this for the delay: a crash loop must not become a busy loop.
+const WINDOW_MIN: Span = Span::from_secs(1);
 /// Failures that are remembered: more than fit into any window at [`DELAY_MAX`] add nothing.
 const REMEMBERED_MAX: usize = 64;
 
@@ -46,7 +48,7 @@ impl Restarts {
     /// Notes a failure and says when to start again: at once after the first in the window,
     /// then after 50 ms, doubled with each further one up to 10 s.
     pub fn note(&mut self, now: Mono, reason: &str) -> Mono {
-        let window = self.limits.window;
+        let window = self.limits.window.max(WINDOW_MIN);
         self.failures.retain(|at| now.since(*at) < window);
         self.failures.push_back(now);
         if self.failures.len() > REMEMBERED_MAX {

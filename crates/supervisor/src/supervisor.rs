@@ -96,7 +96,7 @@ impl Supervisor {
         let lock = prepare(&home.dir)?;
         let (to_inbox, inbox) = mpsc::channel(INBOX_EVENTS);
         let now = clock::now();
-        let reserves = live_reserves(now, &setup, &setup.config, &to_inbox)?;
+        let reserves = live_reserves(now, &setup, &setup.config, &to_inbox);
         Ok(Self {
             setup,
             arbiter,
@@ -204,18 +204,14 @@ impl Supervisor {
                 return tracing::warn!("the configuration cannot be read again: {problems}");
             }
         };
-        match live_reserves(now, &self.setup, &config, &self.to_inbox) {
-            Ok(mut reserves) => {
-                tracing::info!("the configuration has changed; services that stay run on");
-                for reserve in &mut reserves {
-                    reserve.settle(now);
-                }
-                // Only now: a keeper that is never without a connection does not end.
-                self.reserves = reserves;
-                self.setup.config = config;
-            }
-            Err(error) => tracing::error!("the new configuration cannot be used: {error}"),
+        tracing::info!("the configuration has changed; services that stay run on");
+        let mut reserves = live_reserves(now, &self.setup, &config, &self.to_inbox);
+        for reserve in &mut reserves {
+            reserve.settle(now);
         }
+        // Only now: a keeper that is never without a connection does not end.
+        self.reserves = reserves;
+        self.setup.config = config;
     }
 
     fn note(&mut self, now: Mono, event: Event) -> Result<(), Error> {
@@ -282,7 +278,7 @@ fn live_reserves(
     setup: &Setup,
     config: &Config,
     inbox: &mpsc::Sender<Event>,
-) -> Result<Vec<LiveReserve>, Error> {
+) -> Vec<LiveReserve> {
     let (home, timing) = (home(setup), &config.timing);
     let mut reserves = Vec::new();
     for (place, reserve) in config.reserves.iter().enumerate() {
@@ -294,11 +290,11 @@ fn live_reserves(
             // Half of the time in which nobody else may start yet.
             grace: (timing.software_dead_after - timing.lease).part(2),
         };
-        reserves.push(LiveReserve::new(now, place, reserve, context)?);
+        reserves.push(LiveReserve::new(now, place, reserve, context));
     }
     let labels: Vec<&str> = reserves.iter().flat_map(LiveReserve::labels).collect();
     home.retire_all_but(&labels);
-    Ok(reserves)
+    reserves
 }
 
 /// Makes the directory of the keepers' sockets, for this user alone, and locks it.

@@ -97,19 +97,19 @@ fn a_unit_must_be_loaded() {
     }
 }
 
-#[test]
-fn kinds_that_are_not_there_say_so() {
+#[tokio::test]
+async fn kinds_that_are_not_there_say_so() {
     let init = service(ServiceKind::Init {
         path: PathBuf::from("/etc/init.d/x"),
     });
-    let error = means(&init).expect_err("not there");
     assert_eq!(
-        error.to_string(),
-        "service s: kind init is not there yet; use exec, script or systemd"
+        why_not_startable(&init).await,
+        "kind init is not there yet; use exec, script or systemd"
     );
+    assert_eq!(means(&init).run, Run::Program(vec![]));
     let ocf = service(ServiceKind::Ocf {
         agent: "heartbeat:nginx".into(),
         parameters: std::collections::BTreeMap::new(),
     });
-    assert!(means(&ocf).is_err());
+    assert!(why_not_startable(&ocf).await.starts_with("kind ocf"));
 }

@@ -85,3 +85,18 @@ fn any_number_of_failures_is_remembered_in_bounded_memory() {
     }
     assert_eq!(restarts.failures.len(), REMEMBERED_MAX);
 }
+
+#[test]
+fn a_tiny_window_does_not_make_a_busy_loop() {
+    let mut restarts = Restarts::new(Limits {
+        restarts: 3,
+        window: Span::from_micros(100),
+    });
+    let mut now = at(0);
+    let mut starts = 0;
+    while now < at(1000) {
+        now = restarts.note(now, "x") + Span::from_millis(1);
+        starts += 1;
+    }
+    assert!(starts < 10, "{starts} starts within a second");
+}

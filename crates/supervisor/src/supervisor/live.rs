@@ -75,12 +75,7 @@ struct Live {
 }
 
 impl LiveReserve {
-    pub(super) fn new(
-        now: Mono,
-        place: usize,
-        config: &config::Reserve,
-        context: Context,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(now: Mono, place: usize, config: &config::Reserve, context: Context) -> Self {
         let mut services = Vec::new();
         let mut limits = Vec::new();
         for service in &config.services {
@@ -92,7 +87,7 @@ impl LiveReserve {
                 },
             ));
             services.push(Live {
-                means: kinds::means(service)?,
+                means: kinds::means(service),
                 label: format!("{}/{}", config.name, service.name),
                 config: service.clone(),
                 keeper: None,
@@ -110,7 +105,7 @@ impl LiveReserve {
         let epoch_written = read_epoch(&epoch_file);
         let mut reserve = Reserve::new(config.name.clone(), now + context.lease, limits);
         reserve.remember(epoch_written);
-        Ok(Self {
+        Self {
             place,
             context,
             reserve,
@@ -118,7 +113,7 @@ impl LiveReserve {
             epoch_file,
             epoch_written,
             lapse_said: false,
-        })
+        }
     }
 
     pub(super) fn name(&self) -> &ReserveName {
