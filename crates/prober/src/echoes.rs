@@ -193,7 +193,7 @@ impl Echoes {
         for _ in 0..self.missing(now).min(1000) {
             window.record(true);
         }
-        window.share() as f32
+        window.overall() as f32
     }
 }
 

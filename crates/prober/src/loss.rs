@@ -7,6 +7,11 @@ use haarb_model::Span;
 /// ECHO requests that are remembered: 1.3 s at 10 ms. Long enough to tell 1 % from none,
 /// short enough to follow a link that gets better.
 const WINDOW: u32 = u128::BITS;
+/// The latest of them, which count by themselves, so that a link that turns bad is known for it
+/// within a few intervals.
+const LATEST: u32 = 16;
+/// Fewer losses among the latest are chance.
+const LATEST_LOST_MIN: u32 = 2;
 
 /// Which of the last ECHO requests were answered.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +29,21 @@ impl LossWindow {
         self.length = (self.length + 1).min(WINDOW);
     }
 
-    /// Share of lost requests, 0 to 1; 0 before the first.
+    /// Share of lost requests, 0 to 1; 0 before the first. Of the whole window or of the latest
+    /// ones, whichever is worse.
     pub(crate) fn share(&self) -> f64 {
+        let mask = (1 << LATEST) - 1;
+        let latest = (self.lost & mask).count_ones();
+        let latest = if latest >= LATEST_LOST_MIN {
+            f64::from(latest) / f64::from(LATEST)
+        } else {
+            0.0
+        };
+        latest.max(self.overall())
+    }
+
+    /// Share of lost requests in the whole window.
+    pub(crate) fn overall(&self) -> f64 {
         if self.length == 0 {
             return 0.0;
         }
@@ -72,8 +90,8 @@ pub(crate) fn patience(
 }
 
 /// How many ECHO replies of a switch must be missing in a row before it counts as silent, by
-/// the same reasoning with one sign per interval, and at the chance of a single false alarm in
-/// days: a switch's silence alone moves nothing while a neighbour is heard through it.
+/// the same reasoning with one sign per interval, and at a larger chance: a switch's silence
+/// alone moves nothing while a neighbour is heard through it.
 pub(crate) fn misses_for_silence(loss: f64, least: u32, most: u32) -> u32 {
     const CHANCE: f64 = 1e-9;
     if loss <= 0.0 {
@@ -123,6 +141,11 @@ mod tests {
             window.record(false);
         }
         assert!(window.share() == 0.0);
+        // It learns faster than it forgets.
+        window.record(true);
+        assert!(window.share() < 0.01, "one is chance");
+        window.record(true);
+        assert!(window.share() > 0.1);
     }
 
     #[test]

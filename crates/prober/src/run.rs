@@ -199,7 +199,8 @@ impl Prober {
                 config_digest,
                 payload,
                 payload_until,
-                reserves: _,
+                // The rest is for other agents.
+                ..
             }) => {
                 if config_digest != self.context.config.digest {
                     self.reload(config_digest, now)?;

@@ -15,8 +15,10 @@ impl Engine {
             news |= facts != neighbour.reported;
             neighbour.reported = facts;
         }
+        let mut switches = self.switches.iter().flatten();
+        let all_missing = switches.all(|s| s.watch.is_missing(now, patience));
         for switch in self.switches.iter_mut().flatten() {
-            let answer = switch.watch.answer(now, patience);
+            let answer = switch.watch.answer(now, all_missing);
             news |= answer != switch.reported;
             switch.reported = answer;
         }
