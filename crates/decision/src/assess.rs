@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use haarb_model::{AdvertReserve, Agent, Data, Mode, Role, Span};
+use haarb_model::{AdvertReserve, Agent, Data, Mode, Mono, NodeName, Role, Span};
 
 use crate::clock::Clock;
 use crate::election;
@@ -16,7 +16,7 @@ use crate::facts::{
 };
 use crate::mode::ModeState;
 use crate::neighbour::Neighbour;
-use crate::reserve::{Asked, Handing, ReserveState};
+use crate::reserve::{Asked, Fit, Handing, ReserveState};
 use crate::view::View;
 
 /// How much later than the lease an address that nobody removes is gone: the kernel counts
@@ -31,7 +31,7 @@ pub(crate) struct Around<'a> {
     /// The mode.
     pub mode: &'a ModeState,
     /// This server is stopping since then.
-    pub leaving: Option<haarb_model::Mono>,
+    pub leaving: Option<Mono>,
 }
 
 /// The facts of one reserve at this moment.
@@ -64,6 +64,7 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
         election::turn(view, reserve, candidate, clock)
     };
     reserve.yields_to = election::yields(view, reserve, vip);
+    let probe = probe(view, reserve, clock);
     Facts {
         links: view.links(clock),
         contact: view.contact(clock),
@@ -81,7 +82,7 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
         hands: hands(reserve, mode),
         wish: wish(around, reserve, clock),
         eligible,
-        probe: probe(view, reserve),
+        probe,
         software: software(view, clock),
         alone: alone(view, clock),
         proof: if eligible::proven(view) {
@@ -183,7 +184,7 @@ fn deaf(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Deaf {
 }
 
 /// The neighbour to which we could hand over, and whether its data are good enough: both
-/// hear each other, it is eligible, it is the one that was asked for if one was.
+/// hear each other, it is fit for what is asked, it is the one that was named if one was.
 pub(crate) fn heir<'a>(
     view: &'a View,
     reserve: &ReserveState,
@@ -193,39 +194,75 @@ pub(crate) fn heir<'a>(
         return None;
     }
     let wanted = wanted(view, reserve);
+    let fit = wanted.map_or(Fit::Eligible, |wanted| wanted.fit);
     let (neighbour, part) = view
         .neighbours
         .iter()
-        .filter(|n| n.hears_me)
-        .filter(|n| wanted.is_none_or(|to| to.is_none_or(|to| to == &n.name)))
+        .filter(|n| wanted.and_then(|w| w.to).is_none_or(|to| to == &n.name))
         .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
-        .filter(|(_, part)| part.eligible)
+        .filter(|(n, part)| fits(n, part, fit))
         .min_by(|(a, x), (b, y)| a.standing(x).election(&b.standing(y)))?;
     let rested = wanted.is_some() || clock.reached(reserve.retry_after);
-    if part.data == Data::Current && rested {
-        Some((neighbour, Heir::Ready))
+    let current = part.data == Data::Current || fit == Fit::Forced;
+    let heir = if current && rested {
+        Heir::Ready
     } else {
-        Some((neighbour, Heir::Behind))
-    }
+        Heir::Behind
+    };
+    Some((neighbour, heir))
 }
 
-/// A wish to hand over: `Some(None)` to whoever is first in line, `Some(Some(x))` to x.
-fn wanted<'a>(
-    view: &'a View,
-    reserve: &'a ReserveState,
-) -> Option<Option<&'a haarb_model::NodeName>> {
+/// Whether a neighbour may be given the reserve.
+fn fits(neighbour: &Neighbour, part: &AdvertReserve, fit: Fit) -> bool {
+    let advert = neighbour.said();
+    let one_network = advert.is_some_and(|advert| {
+        advert.mode == Mode::OneNetwork && !advert.leaving && !advert.usable.is_empty()
+    });
+    neighbour.hears_me
+        && !part.role.serves()
+        && match fit {
+            Fit::Eligible => part.eligible,
+            Fit::Asked => part.eligible || (part.role == Role::Standby && one_network),
+            Fit::Forced => true,
+        }
+}
+
+/// A wish to hand over.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    /// To whom; `None`: whoever is first in line.
+    to: Option<&'a NodeName>,
+    fit: Fit,
+}
+
+/// What an operator asked for here, or on a neighbour that tells us.
+fn wanted<'a>(view: &'a View, reserve: &'a ReserveState) -> Option<Wanted<'a>> {
+    let fit = Fit::Asked;
     match &reserve.asked {
-        Some((Asked::HandOver(to), _)) => return Some(to.as_ref()),
-        Some((Asked::GiveUp, _)) => return Some(None),
+        Some((Asked::HandOver(to), _)) => {
+            return Some(Wanted {
+                to: to.as_ref(),
+                fit,
+            });
+        }
+        Some((Asked::GiveUp, _)) => return Some(Wanted { to: None, fit }),
         Some((Asked::Take | Asked::Force, _)) | None => {}
     }
     view.neighbours
         .iter()
-        .filter_map(|n| n.part(&reserve.spec.name))
-        .filter(|part| part.epoch == reserve.own)
-        .find_map(|part| part.asks_for.as_ref())
-        .filter(|to| **to != view.me)
-        .map(Some)
+        .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
+        .filter(|(_, part)| part.epoch == reserve.own && !part.role.serves())
+        .filter_map(|(n, part)| Some((n, part, part.asks_for.as_ref()?)))
+        .find(|(_, _, to)| **to != view.me)
+        .map(|(n, part, to)| Wanted {
+            to: Some(to),
+            // Nobody claims what is served, unless by force.
+            fit: if part.claims && *to == n.name {
+                Fit::Forced
+            } else {
+                fit
+            },
+        })
 }
 
 fn health(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Health {
@@ -264,6 +301,7 @@ fn wish(around: Around<'_>, reserve: &ReserveState, clock: &mut Clock) -> Wish {
     let view = around.view;
     if !reserve.role.serves() {
         return match reserve.asked {
+            Some((Asked::Force, since)) if follows(view, reserve, since, clock) => Wish::None,
             Some((Asked::Force, _)) => Wish::Force,
             Some((Asked::Take, _)) => Wish::Take,
             Some((Asked::HandOver(_) | Asked::GiveUp, _)) | None => Wish::None,
@@ -289,7 +327,15 @@ fn wish(around: Around<'_>, reserve: &ReserveState, clock: &mut Clock) -> Wish {
     }
 }
 
-fn probe(view: &View, reserve: &ReserveState) -> Probe {
+/// A neighbour that serves and hears us is given the time to let go before we take by force.
+fn follows(view: &View, reserve: &ReserveState, since: Mono, clock: &mut Clock) -> bool {
+    let patience = view.segment.timing.lease.times(2);
+    serving(view, reserve).any(|(n, _)| n.hears_me) && !clock.passed(since, patience)
+}
+
+/// What the vip-agent found out since we last asked. After an answer the silence must last:
+/// an address that somebody removed by hand is put back in a moment.
+fn probe(view: &View, reserve: &mut ReserveState, clock: &mut Clock) -> Probe {
     use haarb_model::ProbeAnswer as Answer;
     let vip = view.vips.get(&reserve.spec.name);
     if reserve.role.serves() {
@@ -311,8 +357,17 @@ fn probe(view: &View, reserve: &ReserveState) -> Probe {
     }
     match vip.probe {
         Answer::Unknown => Probe::Unknown,
-        Answer::Silent => Probe::Silent,
-        Answer::Neighbour => Probe::Neighbour,
+        Answer::Silent => {
+            let pause = view.segment.timing.lease.part(5);
+            match reserve.answered {
+                Some(at) if !clock.passed(at, pause) => Probe::Unknown,
+                _ => Probe::Silent,
+            }
+        }
+        Answer::Neighbour => {
+            reserve.answered = Some(clock.now());
+            Probe::Neighbour
+        }
         Answer::Foreign => Probe::Foreign,
     }
 }
@@ -400,12 +455,15 @@ fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut Clock) -> Dr
         .neighbours
         .iter()
         .find(|n| n.name == handing.to)
-        .and_then(|n| n.part(name));
-    if receiver.is_none_or(|part| !part.eligible) {
+        .and_then(|n| Some((n, n.part(name)?)));
+    if receiver.is_none_or(|(n, part)| !fits(n, part, handing.fit)) {
         return Drain::Lost;
     }
     let overdue = clock.passed(handing.since, view.segment.timing.drain_max);
-    let done = handing.sealed || written(view, reserve, clock);
+    // By force nothing waits for the replica, and for the services only as long as a lease.
+    let lease = view.segment.timing.lease;
+    let forced = handing.fit == Fit::Forced && clock.passed(handing.since, lease);
+    let done = handing.sealed || forced || written(view, reserve, clock);
     match (done, overdue) {
         (true, true) if vip != Vip::Down => Drain::Overdue,
         (true, _) => Drain::Done,
@@ -465,5 +523,6 @@ pub(crate) fn handing(
         then,
         since: clock.now(),
         sealed: false,
+        fit: wanted(view, reserve).map_or(Fit::Eligible, |wanted| wanted.fit),
     })
 }

@@ -1,7 +1,9 @@
 //! What operators ask for. Every command is answered at once with one line: what was done
 //! or begun, or why not and what to do.
 
-use haarb_model::{Agent, Data, Epoch, Event, Mono, NodeName, Prefer, ReserveName, Role, Severity};
+use haarb_model::{
+    Agent, Data, Epoch, Event, Mode, Mono, NodeName, Prefer, ReserveName, Role, Severity,
+};
 
 use crate::clock::Clock;
 use crate::core::Core;
@@ -203,8 +205,15 @@ fn ask(
 ) -> Result<String, String> {
     let name = core.reserves[i].spec.name.clone();
     let to = to.unwrap_or_else(|| core.view.me.clone());
+    // Manual switchover is what is left when a network is lost.
+    let manual = |obstacle: &&Obstacle| {
+        !matches!(
+            obstacle,
+            Obstacle::Links(1.., _) | Obstacle::Mode(Mode::OneNetwork)
+        )
+    };
     if to == core.view.me
-        && let Some(obstacle) = &core.reserves[i].obstacle
+        && let Some(obstacle) = core.reserves[i].obstacle.as_ref().filter(manual)
     {
         return Err(format!(
             "{name} stays on {active}: {to} is not eligible: {obstacle}"

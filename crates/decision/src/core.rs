@@ -224,6 +224,7 @@ impl Core {
     }
 
     fn advert_part(&self, reserve: &ReserveState) -> AdvertReserve {
+        let forces = matches!(reserve.asked, Some((Asked::Force, _)));
         AdvertReserve {
             role: reserve.role,
             epoch: reserve.epoch(),
@@ -231,9 +232,13 @@ impl Core {
             data: self.view.data(&reserve.spec.name),
             was_active: reserve.was_active(),
             released_to: reserve.released.as_ref().map(|(to, _)| to.clone()),
-            claims: reserve.claims.is_some(),
+            claims: reserve.claims.is_some() || forces,
             yields_to: reserve.yields_to.clone(),
-            asks_for: reserve.asks.as_ref().map(|(to, _, _)| to.clone()),
+            asks_for: if forces {
+                Some(self.view.me.clone())
+            } else {
+                reserve.asks.as_ref().map(|(to, _, _)| to.clone())
+            },
         }
     }
 
@@ -447,6 +452,7 @@ impl Core {
         let reserve = &mut self.reserves[i];
         if !assess::wants_probe(&self.view, reserve, &reserve.facts) {
             reserve.probing_since = None;
+            reserve.answered = None;
         } else if reserve.probing_since.is_none() {
             reserve.probing_since = Some(now);
         }
@@ -543,6 +549,7 @@ impl Core {
         reserve.election_since = None;
         reserve.eligible_since = None;
         reserve.probing_since = None;
+        reserve.answered = None;
         reserve.source = None;
     }
 

@@ -37,7 +37,7 @@ pub use mode::ModeState;
 pub use neighbour::Neighbour;
 pub use order::Standing;
 pub use record::{Record, RecordReserve};
-pub use reserve::{Asked, Handing, Obstacle, ReserveState};
+pub use reserve::{Asked, Fit, Handing, Obstacle, ReserveState};
 pub use rule::{Outcome, Rule, decide, standing};
 pub use rules::RULES;
 pub use view::{AgentView, Network, View};

@@ -8,6 +8,17 @@ use haarb_model::{Agent, Epoch, Mode, Mono, NodeName, ReserveSpec, Role};
 use crate::facts::Facts;
 use crate::record::RecordReserve;
 
+/// Whom a hand-over may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// Only to an eligible server: rules act by themselves.
+    Eligible,
+    /// Also to one that lacks a network: manual switchover, an operator asked for it.
+    Asked,
+    /// To whoever can talk to us, with whatever data: an operator forces it.
+    Forced,
+}
+
 /// A hand-over under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handing {
@@ -19,6 +30,8 @@ pub struct Handing {
     pub since: Mono,
     /// Nothing is left to write: the virtual IPs go, and do not come back in this hand-over.
     pub sealed: bool,
+    /// How far the receiver must be fit for it.
+    pub fit: Fit,
 }
 
 /// What an operator asked for.
@@ -30,7 +43,7 @@ pub enum Asked {
     GiveUp,
     /// Take it if nobody else has it.
     Take,
-    /// Take it whatever the others say.
+    /// Take it whatever the others say: a server that serves and hears us lets go first.
     Force,
 }
 
@@ -132,6 +145,8 @@ pub struct ReserveState {
     pub renewed: Mono,
     /// Since when the vip-agent is asked to probe.
     pub probing_since: Option<Mono>,
+    /// When a neighbour answered for the virtual IPs last, while we asked.
+    pub answered: Option<Mono>,
     /// Counts the announcements asked for.
     pub announce: u64,
     /// Counts the times that failures were cleared.
@@ -177,6 +192,7 @@ impl ReserveState {
             lease_until: Mono::ZERO,
             renewed: Mono::ZERO,
             probing_since: None,
+            answered: None,
             announce: 0,
             clear: 0,
             source: None,

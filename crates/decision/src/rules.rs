@@ -277,3 +277,6 @@ pub const RULES: &[Rule] = &[
         then: Outcome::Stay, severity: Info,
         why: "Something here must be mended first.", look: "" },
 ];
+
+#[cfg(test)]
+mod tests;

@@ -316,9 +316,15 @@ impl View {
     pub fn heard(&self) -> BTreeMap<NodeName, BTreeSet<NetworkName>> {
         let on = |neighbour: &Neighbour| {
             let networks = self.networks.iter().map(|n| &n.name);
-            networks.filter(|n| neighbour.heard_on(n)).cloned().collect()
+            networks
+                .filter(|n| neighbour.heard_on(n))
+                .cloned()
+                .collect()
         };
-        self.neighbours.iter().map(|n| (n.name.clone(), on(n))).collect()
+        self.neighbours
+            .iter()
+            .map(|n| (n.name.clone(), on(n)))
+            .collect()
     }
 
     /// How many networks count.

@@ -34,6 +34,8 @@ pub enum Act {
     NoUdp(bool),
     /// Random loss.
     Loss(f64),
+    /// How long a packet is on its way.
+    Delay(Span),
     /// A process is killed; it is started again after the span, if one is given.
     Kill(NodeIx, Process, Option<Span>),
     /// All daemons of a server are killed and started again.
@@ -75,6 +77,10 @@ impl World {
                 }
             }
             Act::Loss(loss) => self.fabric.loss = *loss,
+            Act::Delay(span) => {
+                let us = span.as_micros();
+                self.fabric.delay_us = (us, us + 80);
+            }
             Act::Kill(n, process, again) => self.kill_for(*n, *process, *again),
             Act::KillAll(n, again) => {
                 for process in Process::ALL {
@@ -239,6 +245,7 @@ pub fn parse(world: &World, words: &[&str]) -> Result<Act, NoAct> {
             let share = f64::from_str(percent).map_err(|e| NoAct(e.to_string()))? / 100.0;
             Act::Loss(share)
         }
+        ["delay", time] => Act::Delay(span(time)?),
         ["kill", n, "all", "for", time] => Act::KillAll(node(n)?, span(time)?),
         ["kill", n, p] => Act::Kill(node(n)?, process(p)?, None),
         ["kill", n, p, "for", time] => Act::Kill(node(n)?, process(p)?, Some(span(time)?)),
@@ -277,7 +284,7 @@ pub fn parse(world: &World, words: &[&str]) -> Result<Act, NoAct> {
                 let place = rest.iter().position(|word| *word == key)?;
                 rest.get(place + 1).copied()
             };
-            let to = after("to").map(|to| node(to)).transpose()?;
+            let to = after("to").map(&node).transpose()?;
             let epoch = after("epoch").map(u64::from_str).transpose();
             Act::Command(
                 node(n)?,

@@ -117,6 +117,8 @@ pub struct ServicePart {
     pub failed: String,
     /// How often failures were cleared.
     pub cleared: u64,
+    /// A restarted supervisor waits for so long to be told before it stops what it finds.
+    pub waits_until: Mono,
 }
 
 /// The supervisor.
@@ -146,6 +148,7 @@ impl Supervisor {
             if duties.services.run && !part.duty.run {
                 part.failures = 0;
             }
+            part.waits_until = Mono::ZERO;
             part.duty = duties.services.clone();
         }
     }

@@ -135,10 +135,10 @@ impl Checks {
         let able = server.alive()
             && server.frozen.is_none()
             && server.runs(Process::Supervisor)
-            && !server
+            && server
                 .core
                 .as_ref()
-                .is_some_and(|core| core.mode().mode == Mode::Maintenance);
+                .is_none_or(|core| core.mode().mode != Mode::Maintenance);
         let wrong = able && server.running[r] && !role.is_some_and(Role::serves);
         if !wrong {
             self.wrong_since.remove(&(n, r));

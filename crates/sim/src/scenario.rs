@@ -118,11 +118,9 @@ impl Stage {
         let words: Vec<&str> = line.split_whitespace().collect();
         if let ["cluster", options @ ..] = &words[..] {
             let (options, seed) = cluster(options)?;
-            self.world = Some(World::new(
-                options.segment(),
-                &options.disks,
-                Rng::new(seed),
-            ));
+            let mut world = World::new(options.segment(), &options.disks, Rng::new(seed));
+            world.checks.forgetful = options.disks.contains(&false);
+            self.world = Some(world);
             self.shown = 0;
             return Ok(String::new());
         }
@@ -184,6 +182,9 @@ impl Stage {
         let Some(world) = &self.world else {
             return String::new();
         };
+        if let Some(failure) = world.checks.failure() {
+            return format!("WRONG: {failure}\n{}\n", world.trace.join("\n"));
+        }
         let from = std::mem::replace(&mut self.shown, world.trace.len());
         if self.quiet {
             return String::new();

@@ -221,10 +221,10 @@ impl World {
         match event {
             Event::Probe(n, run) if self.is(n, Process::Prober, run) => self.probe(n, run),
             Event::Switches(n, run) if self.is(n, Process::Prober, run) => self.switches(n, run),
-            Event::ProberWake(n, run) if self.is(n, Process::Prober, run) => {
-                if self.now >= self.servers[n].prober_wake {
-                    self.prober_turn(n);
-                }
+            Event::ProberWake(n, run)
+                if self.is(n, Process::Prober, run) && self.now >= self.servers[n].prober_wake =>
+            {
+                self.prober_turn(n);
             }
             Event::Reply {
                 at,
@@ -254,23 +254,23 @@ impl World {
             Event::ToArbiter(n, agent, run, arbiter, up)
                 if self.is(n, Process::Arbiter, arbiter) =>
             {
-                self.to_arbiter(n, agent, run, up);
+                self.arrive_at_arbiter(n, agent, run, up);
             }
             Event::ToAgent(n, agent, run, arbiter, told)
                 if self.is(n, Process::of(agent), run)
                     && self.servers[n].runs[Process::Arbiter.ix()] == arbiter =>
             {
-                self.to_agent(n, agent, &told);
+                self.arrive_at_agent(n, agent, &told);
             }
-            Event::CoreWake(n, run) if self.is(n, Process::Arbiter, run) => {
-                if self.now >= self.servers[n].core_wake {
-                    self.step(n, Input::Tick);
-                }
+            Event::CoreWake(n, run)
+                if self.is(n, Process::Arbiter, run) && self.now >= self.servers[n].core_wake =>
+            {
+                self.step(n, Input::Tick);
             }
-            Event::AgentWake(n, process, run) if self.is(n, process, run) => {
-                if self.now >= self.servers[n].wakes[process.ix()] {
-                    self.agent_turn(n, process);
-                }
+            Event::AgentWake(n, process, run)
+                if self.is(n, process, run) && self.now >= self.servers[n].wakes[process.ix()] =>
+            {
+                self.agent_turn(n, process);
             }
             Event::VipApply(n, run, r) if self.is(n, Process::VipAgent, run) => {
                 self.vip_apply(n, r);
@@ -343,7 +343,11 @@ impl World {
                 });
             }
             Process::Supervisor => {
-                let parts = vec![ServicePart::default(); self.segment.reserves.len()];
+                let part = ServicePart {
+                    waits_until: self.now + self.segment.timing.lease,
+                    ..ServicePart::default()
+                };
+                let parts = vec![part; self.segment.reserves.len()];
                 self.servers[n].supervisor = Some(Supervisor {
                     parts,
                     ..Supervisor::default()
@@ -492,11 +496,11 @@ impl World {
 
     // ---- the arbiter -----------------------------------------------------------------
 
-    fn to_arbiter(&mut self, n: NodeIx, agent: Agent, run: u32, up: Up) {
+    fn arrive_at_arbiter(&mut self, n: NodeIx, agent: Agent, run: u32, up: Up) {
         let current = self.servers[n].runs[Process::of(agent).ix()];
         let input = match up {
             Up::Attached => Input::Attached(agent),
-            Up::Lost if current == run || current % 2 == 0 => Input::Lost(agent),
+            Up::Lost if current == run || current.is_multiple_of(2) => Input::Lost(agent),
             Up::Lost => return,
             Up::Report(report) => Input::Report(agent, report),
         };
@@ -612,7 +616,7 @@ impl World {
         }
     }
 
-    fn to_agent(&mut self, n: NodeIx, agent: Agent, told: &(Duties, Advert)) {
+    fn arrive_at_agent(&mut self, n: NodeIx, agent: Agent, told: &(Duties, Advert)) {
         let now = self.now;
         let (duties, advert) = told;
         let server = &mut self.servers[n];
@@ -995,7 +999,8 @@ impl World {
             if server.running[r] && server.broken[r] {
                 server.running[r] = false;
             }
-            let wrong = run != server.running[r] && !part.duty.frozen;
+            let told = now >= part.waits_until;
+            let wrong = run != server.running[r] && !part.duty.frozen && told;
             if wrong && (!run || part.failed.is_empty()) {
                 let span = if run { start } else { stop };
                 part.busy = Some((now + span, run));
