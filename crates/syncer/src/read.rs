@@ -179,6 +179,7 @@ fn hash_large(root: &Root, path: &RelPath) -> io::Result<Option<(Version, Sig, b
         if before.kind != Some(Kind::File) {
             continue;
         }
+        let doubt = before.sig.in_doubt(wall_ns());
         let xattrs = read_xattrs(&file)?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; SEGMENT];
@@ -192,7 +193,6 @@ fn hash_large(root: &Root, path: &RelPath) -> io::Result<Option<(Version, Sig, b
         if root.find_open(&file)? == before {
             let hash = *hasher.finalize().as_bytes();
             let version = before.version(Kind::File, hash, xattrs_digest(&xattrs));
-            let doubt = before.sig.in_doubt(wall_ns());
             return Ok(Some((version, before.sig, doubt)));
         }
     }

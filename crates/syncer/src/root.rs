@@ -128,8 +128,8 @@ impl Found {
             sig: Sig {
                 ino: stat.st_ino,
                 size: stat.st_size.unsigned_abs(),
-                mtime_ns: nanoseconds(stat.st_mtime, u64::from(stat.st_mtime_nsec)),
-                ctime_ns: nanoseconds(stat.st_ctime, u64::from(stat.st_ctime_nsec)),
+                mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+                ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
             },
         }
     }

@@ -25,7 +25,7 @@ use crate::board::Board;
 use crate::channel::{ChannelError, Opener};
 use crate::counters::{Counters, ESCAPE, MALFORMED, NOT_OURS, OVERSIZED};
 use crate::link::Link;
-use crate::message::{Hello, Up};
+use crate::message::{Down, Hello, Up};
 use crate::priority;
 use crate::signal::Signal;
 use crate::sink::count_conflicts;
@@ -149,9 +149,10 @@ impl Serving {
         self.hub.notify();
         let (id, welcome) = match connected {
             Ok((id, welcome)) => (id, welcome),
-            Err(refusal) => {
-                tracing::info!("{}: {node} is refused: {refusal:?}", self.reserve);
-                let _ = link.send(&refusal.encode());
+            Err(why) => {
+                tracing::info!("{}: {node} is refused: {why:?}", self.reserve);
+                let epoch = self.source().epoch;
+                let _ = link.send(&Down::Refuse { why, epoch }.encode());
                 link.close();
                 return;
             }

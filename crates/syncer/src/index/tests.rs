@@ -17,13 +17,13 @@ fn entry(seed: u8, kind: Kind) -> Entry {
             hash: [seed; 32],
             xattrs: [0; 16],
         },
-        sig: (seed % 2 == 0).then_some(Sig {
+        sig: seed.is_multiple_of(2).then_some(Sig {
             ino: 1,
             size: 2,
             mtime_ns: 3,
             ctime_ns: 4,
         }),
-        before: (seed % 3 == 0).then_some([9; 32]),
+        before: seed.is_multiple_of(3).then_some([9; 32]),
     }
 }
 

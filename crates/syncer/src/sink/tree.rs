@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::{Duration, Instant};
 
 use haarb_model::Data;
 
@@ -17,6 +18,10 @@ use crate::root::{Place, Root};
 use crate::sink::aside;
 use crate::version::{Hash, Kind, Sig, Version};
 
+/// After an interruption the directory is not looked at again, so that the contact is back
+/// at once; but no longer than this, so that changes by others on this server are found.
+const SCAN_AGAIN_AFTER: Duration = Duration::from_secs(600);
+
 /// A directory that is received.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -27,6 +32,7 @@ pub(crate) struct Tree {
     /// Where the disk was found to differ from the index; `None`: nothing is there.
     pub(crate) local: BTreeMap<RelPath, Option<(Version, Sig)>>,
     digests: BTreeMap<RelPath, Hash>,
+    scanned_at: Option<Instant>,
     /// Everything that the source has is here, in this session.
     pub(crate) synced: bool,
     pub(crate) data: Data,
@@ -48,6 +54,7 @@ impl Tree {
             store: Store::default(),
             local: BTreeMap::new(),
             digests: BTreeMap::new(),
+            scanned_at: None,
             synced: false,
             data: Data::Stale,
             conflicts: 0,
@@ -76,7 +83,18 @@ impl Tree {
     /// Looks at the whole directory and notes where it differs from the index. `go_on` is
     /// asked now and then; when it says no, the result is worth nothing.
     pub(crate) fn scan(&mut self, mut go_on: impl FnMut() -> bool) -> Result<(), String> {
-        self.synced = false;
+        let known = std::mem::take(&mut self.synced) && self.error.is_empty();
+        if known
+            && self
+                .scanned_at
+                .is_some_and(|at| at.elapsed() < SCAN_AGAIN_AFTER)
+            && self.place.enter().is_ok()
+        {
+            // The contact was only interrupted: the index is what stands here, up to changes
+            // by somebody else, which are seen before anything is put over them.
+            self.digests = digests(merged(&self.store.index.entries, &self.local));
+            return Ok(());
+        }
         self.error.clear();
         self.trouble.clear();
         self.local.clear();
@@ -124,8 +142,8 @@ impl Tree {
             .cloned()
             .collect();
         self.local.extend(gone.into_iter().map(|path| (path, None)));
-        let found = digests(merged(&self.store.index.entries, &self.local));
-        self.digests = found;
+        self.digests = digests(merged(&self.store.index.entries, &self.local));
+        self.scanned_at = Some(Instant::now());
         Ok(())
     }
 

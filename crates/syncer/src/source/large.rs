@@ -33,6 +33,9 @@ pub(crate) struct Outgoing {
     pub(crate) transfer: u64,
     file: File,
     before: Found,
+    /// A change right after the beginning could carry the same time stamp: its event is
+    /// believed, whatever the stamps say.
+    doubt: bool,
     xattrs: Xattrs,
     /// On how many segments of the sink it can build; `None`: not answered yet.
     base: Option<u64>,
@@ -88,6 +91,7 @@ impl Outgoing {
             pending,
             transfer,
             file,
+            doubt: before.sig.in_doubt(wall_ns()),
             before,
             xattrs,
             base: None,
@@ -208,9 +212,8 @@ impl Outgoing {
     fn conclude(&mut self, root: &Root, waited: Span) -> io::Result<Step> {
         let hash = *self.hasher.finalize().as_bytes();
         let after = root.find_open(&self.file)?;
-        let doubt = self.before.sig.in_doubt(wall_ns());
         match &self.again {
-            None if after == self.before && !doubt => {}
+            None if after == self.before => {}
             None if after.sig.size < self.before.sig.size => return Ok(Step::Changed),
             None => {
                 self.again = Some(Again {
@@ -232,7 +235,7 @@ impl Outgoing {
         Ok(Step::Done {
             version,
             sig: self.before.sig,
-            doubt: doubt || after != self.before,
+            doubt: self.doubt || after != self.before,
             xattrs: std::mem::take(&mut self.xattrs),
         })
     }

@@ -412,6 +412,14 @@ impl Session {
         self.seq
     }
 
+    /// The next number that is acknowledged up to `upto`.
+    pub(crate) fn acknowledged(&mut self, upto: u64) -> Option<Inflight> {
+        if self.inflight.front()?.seq > upto {
+            return None;
+        }
+        self.inflight.pop_front()
+    }
+
     /// Whether the sink may lack this path.
     pub(crate) fn lacks(&self, dir: usize, path: &RelPath) -> bool {
         let d = &self.dirs[dir];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,16 @@ use crate::relay::Relay;
 /// Nothing here takes long; a loaded machine may stall.
 const WITHIN: Duration = Duration::from_secs(30);
 
-pub struct Server {
-    home: tempfile::TempDir,
+pub(crate) struct Server {
+    /// Removed with the server.
+    _home: tempfile::TempDir,
     settings: Settings,
     syncer: Option<Syncer>,
 }
 
-pub struct Pair {
-    pub alpha: Server,
-    pub beta: Server,
+pub(crate) struct Pair {
+    pub(crate) alpha: Server,
+    pub(crate) beta: Server,
     relays: Vec<Relay>,
 }
 
@@ -33,20 +34,20 @@ fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
 }
 
-pub fn source() -> SyncDuty {
+pub(crate) fn source() -> SyncDuty {
     SyncDuty::Source
 }
 
-pub fn sink_of(node: &str) -> SyncDuty {
+pub(crate) fn sink_of(node: &str) -> SyncDuty {
     SyncDuty::Sink(name(node))
 }
 
-pub fn write(dir: &Path, name: &str, text: &str) {
+pub(crate) fn write(dir: &Path, name: &str, text: &str) {
     std::fs::write(dir.join(name), text).unwrap();
 }
 
 /// The content of a file; empty while it is not there.
-pub fn read(dir: &Path, name: &str) -> String {
+pub(crate) fn read(dir: &Path, name: &str) -> String {
     std::fs::read_to_string(dir.join(name)).unwrap_or_default()
 }
 
@@ -72,7 +73,7 @@ impl Server {
             patience: Duration::from_secs(1),
         };
         let mut server = Self {
-            home,
+            _home: home,
             settings,
             syncer: None,
         };
@@ -80,18 +81,18 @@ impl Server {
         server
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.settings.reserves[0].1[0].at
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(syncer) = self.syncer.take() {
             drop(syncer);
         }
     }
 
     /// A new process, as far as that can be had in one.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         self.syncer = Some(Syncer::start(self.settings.clone()).unwrap());
     }
@@ -100,7 +101,7 @@ impl Server {
         self.syncer.as_ref().unwrap()
     }
 
-    pub fn hold(&self, sync: SyncDuty, epoch: u64) {
+    pub(crate) fn hold(&self, sync: SyncDuty, epoch: u64) {
         self.syncer().hold(&[ReserveDuties {
             reserve: ReserveName::new("reserve").unwrap(),
             role: Role::Standby,
@@ -111,25 +112,20 @@ impl Server {
         }]);
     }
 
-    pub fn reserve(&self) -> SyncReserve {
+    pub(crate) fn reserve(&self) -> SyncReserve {
         self.syncer().reports().borrow().reserves[0].clone()
     }
 
-    pub fn directory(&self) -> DirectoryReport {
+    pub(crate) fn directory(&self) -> DirectoryReport {
         self.reserve().directories[0].clone()
     }
 
-    pub fn is_receiving(&self) -> bool {
+    pub(crate) fn is_receiving(&self) -> bool {
         self.directory().state == DirectoryState::Receiving
     }
 
-    pub fn refused(&self, reason: &str) -> u64 {
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
         self.syncer().refused().get(reason).copied().unwrap_or(0)
-    }
-
-    #[allow(dead_code, reason = "for looking into a failed test by hand")]
-    pub fn home(&self) -> PathBuf {
-        self.home.path().into()
     }
 }
 
@@ -146,7 +142,7 @@ fn networks() -> (u16, [SocketAddr; 4]) {
 }
 
 impl Pair {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (port, [a1, a2, b1, b2]) = networks();
         let addresses = [(name("alpha"), vec![a1, a2]), (name("beta"), vec![b1, b2])].into();
         Self {
@@ -157,7 +153,7 @@ impl Pair {
     }
 
     /// Beta reaches alpha through one relay per network, which can be cut.
-    pub fn with_relays() -> Self {
+    pub(crate) fn with_relays() -> Self {
         let (port, [a1, a2, b1, b2]) = networks();
         let addresses = [(name("alpha"), vec![a1, a2]), (name("beta"), vec![b1, b2])];
         let alpha = Server::new("alpha", 1, port, &addresses.clone().into());
@@ -173,12 +169,12 @@ impl Pair {
         }
     }
 
-    pub fn relays(&self) -> &[Relay] {
+    pub(crate) fn relays(&self) -> &[Relay] {
         &self.relays
     }
 
     /// Somebody at beta's place who has another key.
-    pub fn stranger(&self) -> Server {
+    pub(crate) fn stranger(&self) -> Server {
         let mut addresses = self.beta.settings.addresses.clone();
         let own = networks().1;
         addresses.insert(name("beta"), vec![own[2], own[3]]);
@@ -186,12 +182,12 @@ impl Pair {
     }
 
     /// Alpha sends, beta receives.
-    pub fn start(&self, epoch: u64) {
+    pub(crate) fn start(&self, epoch: u64) {
         self.alpha.hold(source(), epoch);
         self.beta.hold(sink_of("alpha"), epoch);
     }
 
-    pub fn wait_in_sync(&self) {
+    pub(crate) fn wait_in_sync(&self) {
         self.wait_for(|| {
             self.alpha.directory().state == DirectoryState::InSync
                 && self.beta.reserve().data == haarb_model::Data::Current
@@ -200,7 +196,7 @@ impl Pair {
     }
 
     /// Waits until it is so.
-    pub fn wait_for(&self, so: impl Fn() -> bool) {
+    pub(crate) fn wait_for(&self, so: impl Fn() -> bool) {
         let end = Instant::now() + WITHIN;
         while !so() {
             assert!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-pub struct Relay {
+pub(crate) struct Relay {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -18,7 +18,7 @@ struct Shared {
 }
 
 impl Relay {
-    pub fn start(to: SocketAddr) -> Self {
+    pub(crate) fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -37,17 +37,17 @@ impl Relay {
         Self { address, shared }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Bytes so far, both ways.
-    pub fn carried(&self) -> u64 {
+    pub(crate) fn carried(&self) -> u64 {
         self.shared.carried.load(Ordering::SeqCst)
     }
 
     /// From here on nothing passes and nobody is told: a dead switch.
-    pub fn silence(&self) {
+    pub(crate) fn silence(&self) {
         self.shared.silent.store(true, Ordering::SeqCst);
     }
 }

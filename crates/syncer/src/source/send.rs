@@ -1,0 +1,399 @@
+//! What a session sends next: questions, changes, large files, deletions, the mark.
+//!
+//! The order is the point: changes before what the comparison found, everything before the
+//! deletions, and the mark when nothing is left.
+
+use haarb_model::Mono;
+
+use super::large::{Outgoing, Step};
+use super::session::{Mark, Pending, Phase, Sent, Session};
+use super::tree::{Change, Known, Until};
+use super::{INFLIGHT_MAX, Next, SessionId, Source, would_empty};
+use crate::message::Down;
+use crate::path::RelPath;
+use crate::read::{Look, Whole, look};
+use crate::version::{Kind, Version};
+
+impl Source {
+    /// The next message for a session.
+    pub(crate) fn next(&mut self, id: SessionId, now: Mono) -> Next {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return Next::Idle;
+        };
+        let next = self.next_of(&mut session, now);
+        self.sessions.insert(id, session);
+        next
+    }
+
+    fn next_of(&mut self, session: &mut Session, now: Mono) -> Next {
+        if let Some(message) = session.out.pop_front() {
+            return Next::Send(message);
+        }
+        if session.inflight.len() >= INFLIGHT_MAX {
+            return Next::Idle;
+        }
+        for dir in 0..self.trees.len() {
+            if let Some(next) = self.prepare(session, dir) {
+                return next;
+            }
+        }
+        session.large_turn = !session.large_turn;
+        if session.large_turn
+            && let Some(next) = self.next_large(session, now)
+        {
+            return next;
+        }
+        for dir in 0..self.trees.len() {
+            if let Some(next) = self.next_small(session, dir, now) {
+                return next;
+            }
+        }
+        if let Some(next) = self.next_large(session, now) {
+            return next;
+        }
+        for dir in 0..self.trees.len() {
+            if let Some(next) = self.next_last(session, dir, now) {
+                return next;
+            }
+        }
+        Next::Idle
+    }
+
+    /// Brings a directory to where changes can be sent.
+    fn prepare(&mut self, session: &mut Session, number: usize) -> Option<Next> {
+        let tree = &mut self.trees[number];
+        let dir = &mut session.dirs[number];
+        match &mut dir.phase {
+            Phase::Waiting => {
+                if !tree.error.is_empty() || !dir.hello.error.is_empty() {
+                    dir.phase = Phase::Off;
+                } else if tree.visited {
+                    if let Some(why) = would_empty(tree, &dir.hello) {
+                        tree.stop(why, Until::NotEmpty);
+                        dir.phase = Phase::Off;
+                        return Some(Next::Busy);
+                    }
+                    dir.phase = Phase::Reading(None);
+                    return Some(Next::Busy);
+                }
+                None
+            }
+            Phase::Reading(from) => {
+                if !tree.read_one_unknown(from) {
+                    session.out.extend(dir.compare(number as u16, tree));
+                }
+                Some(Next::Busy)
+            }
+            Phase::Comparing(_) | Phase::Live | Phase::Off => {
+                if !tree.error.is_empty() {
+                    dir.phase = Phase::Off;
+                }
+                None
+            }
+        }
+    }
+
+    fn next_small(&mut self, session: &mut Session, number: usize, now: Mono) -> Option<Next> {
+        let dir = &mut session.dirs[number];
+        if !matches!(dir.phase, Phase::Live) {
+            return None;
+        }
+        let (path, pending) = dir.live.pop_first().or_else(|| dir.bulk.pop_first())?;
+        Some(self.send_path(session, number, path, pending, now))
+    }
+
+    /// Looks at a path and sends what stands there.
+    fn send_path(
+        &mut self,
+        session: &mut Session,
+        number: usize,
+        path: RelPath,
+        pending: Pending,
+        now: Mono,
+    ) -> Next {
+        let busy_with_it = session
+            .large
+            .as_ref()
+            .is_some_and(|large| large.dir == number && large.path == path);
+        let tree = &mut self.trees[number];
+        let dir = &mut session.dirs[number];
+        if busy_with_it {
+            dir.again_soon(path, pending, now);
+            return Next::Busy;
+        }
+        let looked = match tree.place.enter() {
+            Ok(root) => look(&root, &path),
+            Err(error) => {
+                tree.stop_at_root(&error);
+                return Next::Busy;
+            }
+        };
+        match looked {
+            Err(error) => {
+                dir.trouble = tree.about(&path, &error);
+                tracing::warn!("{}", dir.trouble);
+                dir.again_later(path, pending, now);
+            }
+            Ok(Look::Changing) => dir.again_soon(path, pending, now),
+            Ok(Look::Absent) => {
+                if tree.knows(&path) {
+                    let change = tree.gone(&path, now);
+                    dir.changed(&change, false);
+                    dir.live.remove(&path);
+                    for other in self.sessions.values_mut() {
+                        other.dirs[number].changed(&change, false);
+                    }
+                }
+                dir.delete_later(path, pending, now);
+            }
+            Ok(Look::Large) => dir.large.push_back((path, pending)),
+            Ok(Look::Whole(whole)) => {
+                self.learn(number, &path, Known::from(&*whole), now);
+                let directory = whole.version.is_directory();
+                let question = dir.sending(number as u16, &path, directory);
+                let next = send_whole(session, number, path, pending, *whole);
+                // After the directory itself, so that there is one to list.
+                session.out.extend(question);
+                return next;
+            }
+        }
+        Next::Busy
+    }
+
+    /// What was just read is what stands there. The other sinks hear of it here, because the
+    /// event that will come finds nothing new any more.
+    fn learn(&mut self, number: usize, path: &RelPath, known: Known, now: Mono) {
+        let tree = &mut self.trees[number];
+        if known.kind != Kind::Directory {
+            tree.remove_below(path);
+        }
+        let before = tree.disk.insert(path.clone(), known);
+        if before.and_then(|before| before.version) == known.version {
+            return;
+        }
+        let change = Change {
+            path: path.clone(),
+            since: now,
+            old: None,
+            emptied: false,
+        };
+        for other in self.sessions.values_mut() {
+            other.dirs[number].changed(&change, false);
+        }
+    }
+
+    fn next_large(&mut self, session: &mut Session, now: Mono) -> Option<Next> {
+        let Some(mut large) = session.large.take() else {
+            return self.begin_large(session, now);
+        };
+        let tree = &mut self.trees[large.dir];
+        let waited = now.since(large.pending.since);
+        let step = match tree.place.enter() {
+            Ok(root) => large.step(&root, waited).map(|step| {
+                // Gone or replaced while it was read: its own event tells what is there now.
+                let found = root.find(&large.path).ok().flatten();
+                let here = found.is_some_and(|found| large.is(&found));
+                if here || !matches!(step, Step::Done { .. }) {
+                    step
+                } else {
+                    Step::Changed
+                }
+            }),
+            Err(error) => {
+                tree.stop_at_root(&error);
+                return Some(Next::Busy);
+            }
+        };
+        match step {
+            Ok(Step::Send(message)) => {
+                session.large = Some(large);
+                Some(Next::Send(message))
+            }
+            Ok(Step::Busy) => {
+                session.large = Some(large);
+                Some(Next::Busy)
+            }
+            Ok(Step::Wait) => {
+                session.large = Some(large);
+                None
+            }
+            Ok(Step::Done {
+                version,
+                sig,
+                doubt,
+                xattrs,
+            }) => {
+                let known = Known {
+                    version: Some(version),
+                    kind: Kind::File,
+                    sig,
+                    doubt,
+                };
+                self.learn(large.dir, &large.path, known, now);
+                session.dirs[large.dir].sending(large.dir as u16, &large.path, false);
+                let sent = Sent::Put {
+                    path: large.path,
+                    version,
+                    sig: (!doubt).then_some(sig),
+                };
+                let seq = session.number(large.dir, sent, large.pending);
+                Some(Next::Send(Down::End {
+                    seq,
+                    transfer: large.transfer,
+                    version,
+                    xattrs,
+                }))
+            }
+            Ok(Step::Changed) => {
+                let dir = &mut session.dirs[large.dir];
+                dir.again_soon(large.path, large.pending, now);
+                Some(Next::Send(Down::Cancel {
+                    transfer: large.transfer,
+                }))
+            }
+            Err(error) => {
+                let dir = &mut session.dirs[large.dir];
+                dir.trouble = tree.about(&large.path, &error);
+                dir.again_later(large.path, large.pending, now);
+                Some(Next::Send(Down::Cancel {
+                    transfer: large.transfer,
+                }))
+            }
+        }
+    }
+
+    fn begin_large(&mut self, session: &mut Session, now: Mono) -> Option<Next> {
+        let number = (0..self.trees.len()).find(|n| !session.dirs[*n].large.is_empty())?;
+        let (path, pending) = session.dirs[number].large.pop_front()?;
+        session.transfers += 1;
+        let transfer = session.transfers;
+        let tree = &mut self.trees[number];
+        let begun = match tree.place.enter() {
+            Ok(root) => Outgoing::begin(&root, number, path.clone(), pending.clone(), transfer),
+            Err(error) => {
+                tree.stop_at_root(&error);
+                return Some(Next::Busy);
+            }
+        };
+        match begun {
+            Ok(Some(large)) => {
+                session.large = Some(large);
+                Some(Next::Send(Down::Begin {
+                    transfer,
+                    dir: number as u16,
+                    path,
+                }))
+            }
+            // It is no large file any more: look again.
+            Ok(None) | Err(_) => {
+                session.dirs[number].again_soon(path, pending, now);
+                Some(Next::Busy)
+            }
+        }
+    }
+
+    /// What comes after everything else: deletions, then the mark.
+    fn next_last(&mut self, session: &mut Session, number: usize, now: Mono) -> Option<Next> {
+        let dir = &mut session.dirs[number];
+        if !matches!(dir.phase, Phase::Live) {
+            return None;
+        }
+        if let Some((path, pending)) = dir.due_delete(now, self.draining) {
+            let tree = &self.trees[number];
+            let mut place = tree.place.clone();
+            let found = place.enter().map(|root| root.find(&path));
+            if !matches!(found, Ok(Ok(None))) && !self.only_other_kind(number, &path) {
+                // It came back meanwhile, or cannot be told: look at it once more.
+                dir.live.insert(path, pending);
+                return Some(Next::Busy);
+            }
+            dir.deleting(&path);
+            let seq = session.number(number, Sent::Delete { path: path.clone() }, pending);
+            return Some(Next::Send(Down::Delete {
+                seq,
+                dir: number as u16,
+                path,
+            }));
+        }
+        let large_here = session.large.as_ref().is_some_and(|l| l.dir == number);
+        let nothing_left = dir.bulk.is_empty()
+            && dir.deletes.is_empty()
+            && dir.retry.is_empty()
+            && dir.large.is_empty()
+            && !dir.is_asking()
+            && !large_here;
+        if dir.mark == Mark::No && nothing_left {
+            dir.mark = Mark::Sent;
+            let pending = Pending {
+                since: now,
+                old: None,
+                whole: false,
+                attempts: 0,
+            };
+            let seq = session.number(number, Sent::Mark, pending);
+            return Some(Next::Send(Down::InSync {
+                seq,
+                dir: number as u16,
+            }));
+        }
+        None
+    }
+
+    /// Something stands at the path that is not synchronised: for the sink it is gone.
+    fn only_other_kind(&self, number: usize, path: &RelPath) -> bool {
+        let mut place = self.trees[number].place.clone();
+        place
+            .enter()
+            .ok()
+            .and_then(|root| root.find(path).ok().flatten())
+            .is_some_and(|found| found.kind.is_none())
+    }
+}
+
+/// Sends a directory, a symlink or a small file, or only its attributes, or nothing.
+fn send_whole(
+    session: &mut Session,
+    number: usize,
+    path: RelPath,
+    pending: Pending,
+    whole: Whole,
+) -> Next {
+    let Whole {
+        version,
+        sig,
+        doubt,
+        content,
+        xattrs,
+    } = whole;
+    let old: Option<Version> = pending.old.filter(|_| !pending.whole);
+    if old == Some(version) {
+        return Next::Busy;
+    }
+    let attributes_only =
+        !version.is_directory() && old.is_some_and(|old| old.same_content(&version));
+    let sent = Sent::Put {
+        path: path.clone(),
+        version,
+        sig: (!doubt).then_some(sig),
+    };
+    let seq = session.number(number, sent, pending);
+    let dir = number as u16;
+    Next::Send(if attributes_only {
+        Down::Meta {
+            seq,
+            dir,
+            path,
+            version,
+            xattrs,
+        }
+    } else {
+        Down::Put {
+            seq,
+            dir,
+            path,
+            version,
+            content,
+            xattrs,
+        }
+    })
+}
