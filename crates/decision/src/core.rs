@@ -644,3 +644,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
