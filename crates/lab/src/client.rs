@@ -448,7 +448,7 @@ pub(crate) fn may_be_realtime() -> bool {
 
 /// Asks for real-time priority for the calling thread; `false` where it is not allowed.
 #[expect(unsafe_code, reason = "nix has no sched_setscheduler")]
-fn go_realtime() -> bool {
+pub(crate) fn go_realtime() -> bool {
     let parameters = libc::sched_param { sched_priority: 20 };
     // SAFETY: the pointer is to a live value; 0 is the calling thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) == 0 }

@@ -208,10 +208,15 @@ impl<W: Write> Screen<W> {
         } else {
             event.to.clone()
         };
-        self.print(&format!(
-            "    {:<6} {:<4} {:<20} {}",
-            event.node, event.rule, change, event.why
-        ));
+        // The first sentence says what happened; the others are advice, which `haarb events` has.
+        let reason = event.why.split_inclusive(". ").next().unwrap_or_default();
+        let line = format!(
+            "    {:<6} {:<4} {change:<20} {}",
+            event.node,
+            event.rule,
+            reason.trim_end()
+        );
+        self.print(&line);
     }
 
     fn print(&mut self, line: &str) {
@@ -239,6 +244,8 @@ impl<W: Write> Screen<W> {
         self.erase();
         let lines = self.lines();
         for line in &lines {
+            // A line that wraps would take two lines of the screen and leave one behind.
+            let line: String = line.chars().take(79).collect();
             let _ = writeln!(self.out, "{line}");
         }
         self.drawn_lines = lines.len();
@@ -292,7 +299,7 @@ impl<W: Write> Screen<W> {
             .collect();
         let silent = freshest.map_or(0.0, |when| now.ms_since(when).max(0.0));
         lines.push(format!(
-            "   clients are served {}; last answer {silent:.0} ms ago",
+            "   clients: {}; last answer {silent:.0} ms ago",
             vips.join(", ")
         ));
         lines

@@ -83,6 +83,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
         "drill",
         "what the clients saw",
         "dual-active",
+        "files",
         "stall",
         "rule",
         "verdict",
@@ -96,6 +97,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
             outcome.what.to_owned(),
             what_clients_saw(outcome),
             format!("{dual:.1} ms"),
+            files(outcome),
             format!("{stall:.1} ms"),
             outcome.rule.clone().unwrap_or_else(|| "-".into()),
             if outcome.passed { "passed" } else { "FAILED" }.to_owned(),
@@ -104,14 +106,35 @@ pub fn table(outcomes: &[Outcome]) -> String {
     aligned(&rows) + &totals(outcomes)
 }
 
+/// The service's files on the active server, in a few words.
+fn files(outcome: &Outcome) -> String {
+    let Some(files) = &outcome.files else {
+        return "-".into();
+    };
+    let state = if files.on_active.is_whole() {
+        "whole"
+    } else {
+        "TORN"
+    };
+    match files.not_copied {
+        None | Some(0) => state.into(),
+        Some(count) => format!("{state}, last {count} not copied"),
+    }
+}
+
 /// How many passed, and for those that did not, why.
 #[must_use]
 pub fn totals(outcomes: &[Outcome]) -> String {
     let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
     let passed = outcomes.len() - failed.len();
     let mut text = format!(
-        "{} drills, {passed} passed, {} failed\n",
+        "{} {}, {passed} passed, {} failed\n",
         outcomes.len(),
+        if outcomes.len() == 1 {
+            "drill"
+        } else {
+            "drills"
+        },
         failed.len()
     );
     for outcome in failed {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod faults;
+mod files;
 mod measures;
 mod sandbox;
 mod support;
@@ -12,6 +13,7 @@ fn main() -> std::process::ExitCode {
         faults::TESTS,
         sandbox::TESTS,
         cluster::TESTS,
+        files::TESTS,
     ]
     .concat();
     haarb_integration_tests::main(&tests)
