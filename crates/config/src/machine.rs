@@ -107,7 +107,8 @@ mod tests {
         expect![[r#"
             interfaces
             addresses
-        "#]].assert_eq(&on(&[("eth0", "10.77.1.1"), ("eth1", "10.77.2.1")]));
+        "#]]
+        .assert_eq(&on(&[("eth0", "10.77.1.1"), ("eth1", "10.77.2.1")]));
         expect![[r#"
             interfaces
             14:26: the interface "eth0" does not exist on this server; write one of eth1, lo, or create it
