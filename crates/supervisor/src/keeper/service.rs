@@ -4,6 +4,8 @@
 //! "nothing is left" is never guessed, it is waitpid(2) saying that there are no children,
 //! which for a subreaper means no descendants.
 
+mod stop;
+
 use haarb_model::{Mono, Span};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -14,14 +16,11 @@ use super::output::{self, Outputs};
 use super::spawn::spawn;
 use super::tree;
 use crate::order::{Doing, FromKeeper, Lease, Recipe, Run, ToKeeper};
+use stop::Stopping;
 
 /// Between two rounds of SIGKILL: a process that forks faster than it is killed loses in the
 /// end, because a round that finds nothing is followed by waitpid.
 const KILL_AGAIN_AFTER: Span = Span::from_millis(20);
-/// After a first SIGKILL, until the supervisor hears that something does not die.
-const COMPLAIN_AFTER: Span = Span::from_secs(2);
-/// Between two runs of a stop command that failed, while there is no supervisor.
-const STOP_AGAIN_AFTER: Span = Span::from_secs(1);
 
 /// Added to the reason when a program ended and processes of it went on.
 const LEFT_BEHIND: &str =
@@ -60,22 +59,6 @@ enum Phase {
     Clearing { why: String, kill_at: Mono },
     /// It is being stopped.
     Stopping(Stopping),
-}
-
-#[derive(Debug)]
-struct Stopping {
-    /// The program, while it runs.
-    main: Option<Pid>,
-    /// The stop command, while it runs.
-    command: Option<Pid>,
-    /// How the stop command ended.
-    failure: Option<String>,
-    /// Everything has been asked to end, the forked-away ones too.
-    all_asked: bool,
-    kill_at: Mono,
-    command_kill_at: Mono,
-    complain_at: Mono,
-    lapsed: bool,
 }
 
 impl Service {
@@ -206,69 +189,6 @@ impl Service {
     fn spawn(&mut self, argv: &[String], recipe: &Recipe) -> std::io::Result<Pid> {
         let output = self.outputs.open()?;
         spawn(argv, &recipe.environment, output)
-    }
-
-    /// Stops what runs, as SIGTERM asks.
-    pub(super) fn stop_and_end(&mut self, now: Mono) {
-        if let Some(recipe) = self.recipe.clone()
-            && !self.is_idle()
-        {
-            self.stop(now, recipe, false);
-        }
-    }
-
-    fn stop(&mut self, now: Mono, recipe: Recipe, lapsed: bool) {
-        let mut kill_at = now + Span::from_micros(recipe.stop_timeout_us);
-        let command_kill_at = kill_at;
-        let main = match &self.phase {
-            Phase::Stopping(_) => return,
-            Phase::Idle => None,
-            Phase::Clearing { .. } => {
-                kill_at = now;
-                None
-            }
-            Phase::Starting { command, .. } => {
-                // Half a start is undone by the stop command; the start itself must not go on.
-                signal_group(*command, Signal::SIGKILL);
-                None
-            }
-            Phase::Running { main, .. } => *main,
-        };
-        if lapsed {
-            kill_at = kill_at.min(self.lease.kill_at());
-        }
-        let mut stopping = Stopping {
-            main,
-            command: None,
-            failure: None,
-            all_asked: false,
-            kill_at,
-            command_kill_at,
-            complain_at: kill_at.max(now) + COMPLAIN_AFTER,
-            lapsed,
-        };
-        match &recipe.run {
-            Run::Program(_) => match main {
-                Some(main) => {
-                    signal_group(main, Signal::SIGTERM);
-                    signal_group(main, Signal::SIGCONT);
-                }
-                None => {
-                    tree::signal_all(Signal::SIGTERM, None);
-                    stopping.all_asked = true;
-                }
-            },
-            Run::Commands { stop, .. } => match self.spawn(stop, &recipe) {
-                Ok(pid) => stopping.command = Some(pid),
-                Err(error) => {
-                    let why = format!("cannot run {}: {error}", first(stop));
-                    stopping.failure = Some(why);
-                }
-            },
-        }
-        self.recipe = Some(recipe);
-        self.phase = Phase::Stopping(stopping);
-        self.reap(now);
     }
 
     /// Takes note of every process that ended, and of there being none left.
@@ -402,25 +322,6 @@ impl Service {
         }
     }
 
-    fn stopped(&mut self, now: Mono, lapsed: bool, failure: Option<String>) {
-        self.phase = Phase::Idle;
-        let Some(why) = failure else {
-            self.news.push(FromKeeper::Stopped { lapsed });
-            return;
-        };
-        let why = self.with_last_line(why);
-        if lapsed {
-            // There may be no supervisor to order another attempt.
-            self.stop_again_at = now + STOP_AGAIN_AFTER;
-            self.phase = Phase::Running {
-                main: None,
-                since: now,
-                populated: false,
-            };
-        }
-        self.news.push(FromKeeper::StopFailed { why });
-    }
-
     /// When [`Service::tick`] has something to do.
     pub(super) fn deadline(&self, connected: bool) -> Option<Mono> {
         match &self.phase {
@@ -472,39 +373,6 @@ impl Service {
             }
             Phase::Running { .. } => {}
             Phase::Clearing { .. } | Phase::Stopping(_) => self.kill_due(now),
-        }
-    }
-
-    /// One round of SIGKILL, if it is due.
-    fn kill_due(&mut self, now: Mono) {
-        let (mut spared, mut complain) = (None, false);
-        match &mut self.phase {
-            Phase::Clearing { kill_at, .. } => *kill_at = now + KILL_AGAIN_AFTER,
-            Phase::Stopping(stopping) => {
-                stopping.kill_at = now + KILL_AGAIN_AFTER;
-                if now < stopping.command_kill_at {
-                    spared = stopping.command;
-                } else if stopping.command.is_some() {
-                    let why = "its stop command did not end in time and was killed";
-                    stopping.failure.get_or_insert_with(|| why.to_owned());
-                }
-                complain = stopping.complain_at <= now;
-                if complain {
-                    stopping.complain_at = Mono::FAR;
-                }
-            }
-            Phase::Idle | Phase::Starting { .. } | Phase::Running { .. } => return,
-        }
-        tree::signal_all(Signal::SIGKILL, spared);
-        if complain {
-            let left = tree::descendants().into_iter();
-            let names: Vec<String> = (left.filter(|p| Some(p.pid) != spared))
-                .map(|p| p.name)
-                .collect();
-            if !names.is_empty() {
-                let why = format!("does not die of SIGKILL: process {}", names.join(", "));
-                self.news.push(FromKeeper::StopFailed { why });
-            }
         }
     }
 }
