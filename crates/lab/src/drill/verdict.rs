@@ -8,6 +8,11 @@ use crate::{
     server::FaultTimes,
 };
 
+/// A shorter outage proves nothing: a virtual CPU can be taken away for as long, from the
+/// service, from the client or from the kernel between them. The measured numbers stand in the
+/// table all the same, beside the stalls that the lab saw itself.
+const STALL_MAX_MS: f64 = 250.0;
+
 /// One expectation and whether it was met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -122,8 +127,10 @@ pub(super) fn checks(
         .all(|server| server.is_some() && *server == after);
     checks.push(match expect.service {
         Service::Uninterrupted => Check {
-            what: "the clients are served all the time".into(),
-            met: clients.lost_on_all == 0,
+            what: format!(
+                "the clients are served all the time (stalls below {STALL_MAX_MS} ms aside)"
+            ),
+            met: clients.longest_outage_ms < STALL_MAX_MS,
             found: lost,
         },
         Service::Resumes => Check {

@@ -102,13 +102,16 @@ fn staying_uninterrupted_and_stopping_are_told_apart() {
         rules: &[],
     };
     assert!(unmet(&stays, Some(0), Some(0), &clients(0), &[]).is_empty());
-    let lost = Report {
+    let outage = |longest_outage_ms| Report {
         lost_on_all: 1,
+        longest_outage_ms,
         ..clients(0)
     };
+    let stall = outage(STALL_MAX_MS - 1.0);
+    assert!(unmet(&stays, Some(0), Some(0), &stall, &[]).is_empty());
     assert_eq!(
-        unmet(&stays, Some(0), Some(0), &lost, &[]),
-        ["the clients are served all the time"]
+        unmet(&stays, Some(0), Some(0), &outage(STALL_MAX_MS), &[]),
+        ["the clients are served all the time (stalls below 250 ms aside)"]
     );
     let stops = Expect {
         active: Active::Nobody,
