@@ -11,7 +11,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,7 +27,7 @@ use nix::{
         socket::{
             AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, setsockopt,
             socket,
-            sockopt::{RcvBuf, ReceiveTimestampns, SndBuf},
+            sockopt::{RcvBuf, RcvBufForce, ReceiveTimestampns, SndBuf},
         },
         time::TimeSpec,
         timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
@@ -346,9 +346,16 @@ fn open(any: &str, port: u16) -> io::Result<UdpSocket> {
     // Few requests wait in the kernel while it looks for the address's owner: hundreds, sent at once when
     // a link comes back, would overrun the service, and no client asks like that.
     let _ = setsockopt(&socket, SndBuf, &4096);
-    // Room for the answers that arrive while the machine stalls; less than asked for is fine.
-    let _ = setsockopt(&socket, RcvBuf, &(1 << 20));
+    make_room(&socket);
     Ok(socket.into())
+}
+
+/// Room for what arrives while the machine stalls, beyond the system's limit where that is allowed.
+pub(crate) fn make_room(socket: &impl AsFd) {
+    const BYTES: usize = 4 << 20;
+    if setsockopt(socket, RcvBufForce, &BYTES).is_err() {
+        let _ = setsockopt(socket, RcvBuf, &BYTES);
+    }
 }
 
 /// One waiting answer with the time of its arrival; `None` when none waits. What is no answer of the

@@ -187,10 +187,9 @@ fn open_v6(port: u16) -> io::Result<OwnedFd> {
 }
 
 fn open(family: AddressFamily) -> io::Result<OwnedFd> {
-    Ok(socket(
-        family,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None,
-    )?)
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(family, SockType::Datagram, flags, None)?;
+    // A service that is not scheduled for a while is late, but loses nothing.
+    crate::client::make_room(&fd);
+    Ok(fd)
 }
