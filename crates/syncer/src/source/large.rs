@@ -1,8 +1,9 @@
 //! A large file on its way out, one piece at a time.
 //!
 //! It is read once; where the sink has a segment of its own, only the difference is sent. The
-//! one thing to know: when it changed while it was read, the part that was read is read again;
-//! if that is still the same (a log that grew), it is a version that stood there, and is sent.
+//! one thing to know: when it changed while it was read, reading goes on to its present end and
+//! all of it is read once more. If that is the same (a log that grew), then the file stood so
+//! at the moment between the two readings, whatever is appended meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -147,13 +148,14 @@ impl Outgoing {
         if self.read >= self.before.sig.size {
             return self.conclude(root, waited);
         }
-        if self.next < base && !self.sums.contains_key(&self.next) {
+        let aligned = self.read.is_multiple_of(SEGMENT as u64);
+        if aligned && self.next < base && !self.sums.contains_key(&self.next) {
             return Ok(Step::Wait);
         }
-        self.read_piece()
+        self.read_piece(aligned)
     }
 
-    fn read_piece(&mut self) -> io::Result<Step> {
+    fn read_piece(&mut self, aligned: bool) -> io::Result<Step> {
         let bytes = self.read_segment(self.read)?;
         if bytes.is_empty() {
             // It became shorter: nothing of this reading stands any more.
@@ -163,7 +165,9 @@ impl Outgoing {
         self.read += bytes.len() as u64;
         let segment = self.next;
         self.next += 1;
-        let piece = match self.sums.remove(&segment) {
+        // Behind an end that moved while it was read, pieces and segments do not meet.
+        let sums = self.sums.remove(&segment).filter(|_| aligned);
+        let piece = match sums {
             Some((hash, _)) if hash == *blake3::hash(&bytes).as_bytes() => Piece::Copy { segment },
             Some((_, signature)) => difference(segment, signature, bytes),
             None => Piece::Data(bytes),
@@ -214,8 +218,16 @@ impl Outgoing {
         let after = root.find_open(&self.file)?;
         match &self.again {
             None if after == self.before => {}
-            None if after.sig.size < self.before.sig.size => return Ok(Step::Changed),
+            None if after.sig.size < self.read || after.kind != self.before.kind => {
+                return Ok(Step::Changed);
+            }
+            None if after.sig.size > self.read => {
+                self.before = after;
+                return Ok(Step::Busy);
+            }
             None => {
+                // This is the moment at which it stood so, if the second reading agrees.
+                self.before = after;
                 self.again = Some(Again {
                     read: 0,
                     hasher: blake3::Hasher::new(),
@@ -235,7 +247,7 @@ impl Outgoing {
         Ok(Step::Done {
             version,
             sig: self.before.sig,
-            doubt: self.doubt || after != self.before,
+            doubt: self.doubt || self.again.is_some(),
             xattrs: std::mem::take(&mut self.xattrs),
         })
     }
