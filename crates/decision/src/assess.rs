@@ -57,14 +57,14 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
     }
     let eligible = eligible::fact(view, reserve, clock);
     let candidate = election::candidate(view, reserve, mode, leaving.is_some(), clock);
+    let probe = probe(view, reserve, clock);
     let turn = if reserve.role.serves() || reserve.role == Role::Failed {
         reserve.claims = None;
         Turn::No
     } else {
-        election::turn(view, reserve, candidate, clock)
+        election::turn(view, reserve, candidate, probe, clock)
     };
     reserve.yields_to = election::yields(view, reserve, vip);
-    let probe = probe(view, reserve, clock);
     Facts {
         links: view.links(clock),
         contact: view.contact(clock),
@@ -274,7 +274,11 @@ fn health(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Health {
         .services
         .get(name)
         .is_some_and(|run| !run.failed.is_empty())
-        || view.vips.get(name).is_some_and(|vip| !vip.error.is_empty())
+        // An address that cannot be added at once may be a moment later.
+        || view
+            .vip_failed_since
+            .get(name)
+            .is_some_and(|since| clock.passed(*since, view.segment.timing.lease))
         || view.gone(Agent::LinkWatcher, clock)
         || (reserve.spec.services > 0 && view.gone(Agent::Supervisor, clock));
     if broken { Health::Failed } else { Health::Well }

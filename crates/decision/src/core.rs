@@ -7,7 +7,7 @@
 use std::fmt;
 
 use haarb_model::{
-    Advert, AdvertReserve, Agent, Duties, Epoch, Event, LinkDuties, Mono, NodeName, Report,
+    Advert, AdvertReserve, Agent, Data, Duties, Epoch, Event, LinkDuties, Mono, NodeName, Report,
     ReserveName, Role, Segment, Severity, Span,
 };
 
@@ -16,6 +16,7 @@ use crate::assess::{self, Around};
 use crate::clock::Clock;
 use crate::command::{self, Command};
 use crate::duties;
+use crate::eligible;
 use crate::explain;
 use crate::facts::Hands;
 use crate::mode::ModeState;
@@ -555,7 +556,9 @@ impl Core {
 
     fn take(&mut self, i: usize, how: Outcome, now: Mono) {
         let lease = self.view.segment.timing.lease;
-        let stale = self.view.data(&self.reserves[i].spec.name) != haarb_model::Data::Current;
+        let reserve = &self.reserves[i];
+        let stale = self.view.data(&reserve.spec.name) != Data::Current
+            && !eligible::newest(&self.view, reserve);
         self.go(i, Role::Taking, now);
         let reserve = &mut self.reserves[i];
         reserve.known = reserve.known.next();

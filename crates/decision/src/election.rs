@@ -3,11 +3,11 @@
 
 use std::cmp::Ordering;
 
-use haarb_model::{AdvertReserve, Data, Mode, NodeName, Role};
+use haarb_model::{AdvertReserve, Data, Mode, Mono, NodeName, Prefer, Role};
 
 use crate::clock::Clock;
 use crate::eligible;
-use crate::facts::{Contact, Turn, Vip};
+use crate::facts::{Contact, Eligible, Probe, Turn, Vip};
 use crate::mode::ModeState;
 use crate::neighbour::Neighbour;
 use crate::order::Standing;
@@ -37,7 +37,14 @@ pub(crate) fn candidate(
 ) -> bool {
     let networks = match reserve.role {
         Role::Standby => return reserve.obstacle.is_none(),
-        Role::Waiting => view.networks.len(),
+        Role::Waiting => {
+            // A neighbour whose networks came back with ours may go before us.
+            let whole = view.whole_since();
+            if whole.is_none_or(|since| !clock.passed(since, view.settle())) {
+                return false;
+            }
+            view.networks.len()
+        }
         Role::Starting if reserve.looked => 1,
         _ => return false,
     };
@@ -47,7 +54,9 @@ pub(crate) fn candidate(
     );
     let data = match view.data(&reserve.spec.name) {
         Data::Current => true,
-        Data::Stale => reserve.spec.prefer == haarb_model::Prefer::Availability,
+        Data::Stale => {
+            reserve.spec.prefer == Prefer::Availability || eligible::newest(view, reserve)
+        }
         Data::Inconsistent => false,
     };
     !leaving
@@ -78,6 +87,7 @@ pub(crate) fn turn(
     view: &View,
     reserve: &mut ReserveState,
     candidate: bool,
+    probe: Probe,
     clock: &mut Clock,
 ) -> Turn {
     let open = candidate && open(view, reserve);
@@ -87,10 +97,7 @@ pub(crate) fn turn(
         return Turn::No;
     }
     if let Some(claimed) = reserve.claims {
-        let won = view
-            .neighbours
-            .iter()
-            .all(|n| clear(view, reserve, n, claimed, clock));
+        let won = won(view, reserve, claimed, probe, clock);
         return if won { Turn::Won } else { Turn::Mine };
     }
     if reserve.yields_to.is_some() || too_young(view, reserve, clock) {
@@ -137,24 +144,52 @@ fn open(view: &View, reserve: &ReserveState) -> bool {
     })
 }
 
-/// Whether a neighbour does not stand in the way of our claim of `claimed`.
-fn clear(
+/// Whether our claim of `claimed` has won: everybody consents, or whoever cannot is out of
+/// the way and nobody answers for the virtual IPs.
+///
+/// Where everybody consents, an address that cannot be probed (its network is down here)
+/// holds nothing up for longer than a few probes take.
+fn won(
+    view: &View,
+    reserve: &ReserveState,
+    claimed: Mono,
+    probe: Probe,
+    clock: &mut Clock,
+) -> bool {
+    let silent = probe == Probe::Silent;
+    let patience = view.segment.timing.vip_probe.times(4);
+    let unknown = probe == Probe::Unknown && clock.passed(claimed, patience);
+    let consent = |n: &Neighbour| {
+        n.part(&reserve.spec.name)
+            .is_some_and(|part| part.yields_to.as_ref() == Some(&view.me) && !part.role.serves())
+    };
+    if view.neighbours.iter().all(consent) {
+        return silent || unknown;
+    }
+    silent
+        && view
+            .neighbours
+            .iter()
+            .all(|n| consent(n) || out_of_the_way(view, reserve, n, claimed, clock))
+}
+
+/// Whether a neighbour that does not consent cannot take the reserve either.
+fn out_of_the_way(
     view: &View,
     reserve: &ReserveState,
     neighbour: &Neighbour,
-    claimed: haarb_model::Mono,
+    claimed: Mono,
     clock: &mut Clock,
 ) -> bool {
     let timing = view.segment.timing;
     match neighbour.contact {
+        // It cannot yield to a claim that it does not hear; it cannot take either.
         Contact::Heard => neighbour.part(&reserve.spec.name).is_some_and(|part| {
-            let yields = part.yields_to.as_ref() == Some(&view.me) && !part.role.serves();
-            // It cannot yield to a claim that it does not hear; it cannot take either.
             let unable = !neighbour.hears_me && !part.eligible && !part.role.serves();
-            yields || (unable && clock.passed(claimed, timing.claim_after))
+            unable && clock.passed(claimed, timing.claim_after)
         }),
         Contact::Silent if reserve.role == Role::Standby => {
-            eligible::fact(view, reserve, clock) == crate::facts::Eligible::Yes
+            eligible::fact(view, reserve, clock) == Eligible::Yes
         }
         Contact::Silent => clock.passed(neighbour.contact_since.max(claimed), timing.claim_after),
         Contact::Quiet => clock.passed(

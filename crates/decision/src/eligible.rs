@@ -2,7 +2,7 @@
 //! which permits. If the two ever differed, one-way loss would make two active servers in
 //! three events; so there is no second function, and nobody else asks these questions.
 
-use haarb_model::{Agent, Data, Mode, Mono, Prefer, Role};
+use haarb_model::{Agent, Data, Epoch, Mode, Mono, Prefer, Role};
 
 use crate::clock::Clock;
 use crate::facts::{Contact, Eligible};
@@ -57,13 +57,23 @@ fn by_links(view: &View) -> Option<Obstacle> {
 
 fn by_data(view: &View, reserve: &ReserveState) -> Option<Obstacle> {
     let unproven = reserve.role == Role::Starting && !proven(view);
-    match view.data(&reserve.spec.name) {
-        Data::Inconsistent => Some(Obstacle::Inconsistent),
-        Data::Current if !unproven => None,
-        Data::Current | Data::Stale => {
-            (reserve.spec.prefer == Prefer::Consistency).then_some(Obstacle::OldData)
-        }
-    }
+    let doubtful = match view.data(&reserve.spec.name) {
+        Data::Inconsistent => return Some(Obstacle::Inconsistent),
+        Data::Current => unproven,
+        Data::Stale => !newest(view, reserve),
+    };
+    (doubtful && reserve.spec.prefer == Prefer::Consistency).then_some(Obstacle::OldData)
+}
+
+/// Nobody can have newer data, whatever a replica that was just opened thinks of itself: we
+/// served last as far as everybody knows, or nobody ever did.
+pub(crate) fn newest(view: &View, reserve: &ReserveState) -> bool {
+    let all_heard = view
+        .neighbours
+        .iter()
+        .all(|n| n.part(&reserve.spec.name).is_some());
+    let everybody = all_heard || (reserve.role == Role::Starting && proven(view));
+    everybody && (reserve.was_active() || (all_heard && reserve.known == Epoch(0)))
 }
 
 /// A standby has looked around; the others must have been alone for as long as their rule

@@ -24,6 +24,7 @@ const NOT_HEARD: C = C::Contact(&[Contact::Quiet, Contact::Silent]);
 const NO_RIVAL: C = C::Rival(&[Rival::None]);
 const SOME_RIVAL: C = C::Rival(&[Rival::Below, Rival::Above]);
 const VIP_SILENT: C = C::Probe(&[Probe::Silent]);
+const VIP_NOT_TAKEN: C = C::Probe(&[Probe::Unknown, Probe::Silent]);
 const VIP_NEIGHBOUR: C = C::Probe(&[Probe::Neighbour]);
 const ELIGIBLE: C = C::Eligible(&[Eligible::Yes]);
 const OLD_DATA: C = C::Eligible(&[Eligible::OldData]);
@@ -175,7 +176,7 @@ pub const RULES: &[Rule] = &[
         then: Outcome::Take, severity: Critical,
         why: "The neighbour's kernel answers, its haarb has not for software-dead-after, and nobody answers for the virtual IPs: this server takes over.",
         look: "Look at the haarb daemons of the other server." },
-    Rule { id: "B5", name: "elected", roles: &[Standby], when: &[ANY_LINK, HEARD, NO_RIVAL, WON, VIP_SILENT],
+    Rule { id: "B5", name: "elected", roles: &[Standby], when: &[ANY_LINK, HEARD, NO_RIVAL, WON, VIP_NOT_TAKEN],
         then: Outcome::Take, severity: Major,
         why: "Nobody serves; this server goes first in the order and nobody objects: it takes the next epoch.",
         look: "Look why the last active server let go: `haarb events`." },
@@ -221,7 +222,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "W1", name: "somebody serves", roles: &[Starting, Waiting], when: &[ANY_LINK, SOME_RIVAL],
         then: Outcome::Go(Standby), severity: Info,
         why: "A neighbour serves: this server becomes its standby and receives the replica.", look: "" },
-    Rule { id: "W2", name: "both free", roles: &[Waiting], when: &[WHOLE, HEARD, NO_RIVAL, WON, VIP_SILENT],
+    Rule { id: "W2", name: "both free", roles: &[Waiting], when: &[WHOLE, HEARD, NO_RIVAL, WON, VIP_NOT_TAKEN],
         then: Outcome::Take, severity: Major,
         why: "The networks are whole again, nobody serves, this server goes first in the order and nobody objects: it takes the next epoch.", look: "" },
     Rule { id: "W2a", name: "claim", roles: &[Waiting], when: &[WHOLE, HEARD, NO_RIVAL, MY_TURN],
@@ -239,7 +240,7 @@ pub const RULES: &[Rule] = &[
         then: Outcome::TakeMarked, severity: Critical,
         why: "Started alone and nobody answered for cold-start: this server takes over, marked because the others may have newer data.",
         look: "Look whether the other server should be up, and compare the data when it comes back." },
-    Rule { id: "S3", name: "start, together", roles: &[Starting], when: &[ANY_LINK, HEARD, NO_RIVAL, WON, VIP_SILENT, LOOKED],
+    Rule { id: "S3", name: "start, together", roles: &[Starting], when: &[ANY_LINK, HEARD, NO_RIVAL, WON, VIP_NOT_TAKEN, LOOKED],
         then: Outcome::Take, severity: Info,
         why: "Started together with others and nobody serves; this server goes first in the order and nobody objects: it takes the next epoch.", look: "" },
     Rule { id: "S3a", name: "claim", roles: &[Starting], when: &[ANY_LINK, HEARD, NO_RIVAL, MY_TURN, LOOKED],

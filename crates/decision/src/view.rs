@@ -57,6 +57,8 @@ pub struct View {
     pub neighbours: Vec<Neighbour>,
     /// Virtual IPs, as the vip-agent reported them last.
     pub vips: BTreeMap<ReserveName, VipReserve>,
+    /// Since when the virtual IPs of a reserve could not all be added or removed.
+    pub vip_failed_since: BTreeMap<ReserveName, Mono>,
     /// Our MAC addresses on interfaces that carry virtual IPs.
     pub macs: BTreeMap<String, [u8; 6]>,
     /// Replicas, as the syncer reported them last.
@@ -132,6 +134,7 @@ impl View {
             networks,
             neighbours,
             vips: BTreeMap::new(),
+            vip_failed_since: BTreeMap::new(),
             macs: BTreeMap::new(),
             replicas: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -192,6 +195,14 @@ impl View {
             }
             Report::Vip(vip) => {
                 self.macs = vip.macs;
+                for part in &vip.reserves {
+                    if part.error.is_empty() {
+                        self.vip_failed_since.remove(&part.reserve);
+                    } else {
+                        let since = self.vip_failed_since.entry(part.reserve.clone());
+                        since.or_insert(now);
+                    }
+                }
                 self.vips = by_name(vip.reserves, |part| &part.reserve);
             }
             Report::Sync(sync) => self.replicas = by_name(sync.reserves, |part| &part.reserve),
@@ -341,8 +352,16 @@ impl View {
         whole.then_some(last)
     }
 
-    /// The fact `links`. A loss counts as settled once the neighbour would have told us
-    /// that it has the same (four switch probes, two datagrams).
+    /// How long after a change of our networks a neighbour with the same change has told us
+    /// about its own: four switch probes and two datagrams.
+    #[must_use]
+    pub fn settle(&self) -> Span {
+        let timing = self.segment.timing;
+        timing.switch_interval.times(4) + timing.probe_interval.times(2)
+    }
+
+    /// The fact `links`. A loss counts once it has settled: only then can it be told apart
+    /// whose loss it is.
     pub fn links(&self, clock: &mut Clock) -> Links {
         if self.networks.iter().any(|n| n.works.is_none()) {
             return Links::Unknown;
@@ -354,8 +373,7 @@ impl View {
         if usable == 0 {
             return Links::None;
         }
-        let timing = self.segment.timing;
-        let settle = timing.switch_interval.times(4) + timing.probe_interval.times(2);
+        let settle = self.settle();
         let lost = self.networks.iter().filter(|n| !n.usable).map(|n| n.since);
         match lost.max() {
             Some(since) if clock.passed(since, settle) => Links::Some,

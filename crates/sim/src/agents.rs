@@ -16,6 +16,8 @@ pub struct VipPart {
     pub epoch: Epoch,
     /// When the running probe began.
     pub probe_since: Option<Mono>,
+    /// Since when nobody has answered it.
+    pub quiet_since: Option<Mono>,
     /// What it has found.
     pub answer: ProbeAnswer,
     /// Until when what was found before a restart may be kept.
@@ -52,6 +54,7 @@ impl VipAgent {
             }
             if !duties.vip.probe {
                 part.probe_since = None;
+                part.quiet_since = None;
                 part.answer = ProbeAnswer::Unknown;
             }
             part.duty = duties.vip.clone();

@@ -40,6 +40,8 @@ pub struct Checks {
     pub gaps: BTreeMap<usize, (Mono, Span)>,
     /// Which rules led to a change, and how often.
     pub fired: BTreeMap<&'static str, u64>,
+    /// Some server could not be told something for a while: an epoch may come twice.
+    untold: bool,
     /// Epochs may begin anew: a server lost its record while nobody could tell it.
     pub forgetful: bool,
 }
@@ -80,18 +82,13 @@ impl Checks {
         }
     }
 
-    /// This server wrote last, so its replica is the newest.
-    #[must_use]
-    pub fn newest(&self, n: NodeIx, r: usize) -> bool {
-        self.last_writer.get(&r).is_none_or(|last| *last == n)
-    }
-
     /// After every event: who offers what.
     pub fn after_event(&mut self, world: &World) {
         let now = world.now;
         if excused(world, !self.dual_now.is_empty()) {
             self.excused_until = now + AFTERMATH;
         }
+        self.untold |= cannot_tell(world);
         for r in 0..world.segment.reserves.len() {
             self.count_holders(world, r);
             for n in 0..world.servers.len() {
@@ -230,7 +227,8 @@ impl Checks {
         let now = world.now;
         let name = &world.servers[n].name;
         let before = self.activated.insert((r, event.epoch), n);
-        if before.is_some() && now >= self.excused_until && !self.forgetful {
+        let untold = self.untold || self.forgetful || now < self.excused_until;
+        if before.is_some() && !untold {
             self.fail(format!(
                 "epoch {} was activated twice, now by {name}",
                 event.epoch
@@ -347,6 +345,17 @@ fn excused(world: &World, dual: bool) -> bool {
         }
     }
     false
+}
+
+/// A server is attached and what it says reaches another attached one nowhere.
+fn cannot_tell(world: &World) -> bool {
+    let up = |n: NodeIx| world.servers[n].power && world.fabric.degree(n) > 0;
+    let nodes = 0..world.servers.len();
+    nodes.clone().any(|a| {
+        nodes
+            .clone()
+            .any(|b| a != b && up(a) && up(b) && !world.fabric.reaches(a, b))
+    })
 }
 
 /// Whether `to` has accepted the present session of the prober of `from`.

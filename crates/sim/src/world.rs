@@ -318,25 +318,12 @@ impl World {
             Process::Prober => self.start_prober(n, run),
             Process::VipAgent => self.start_vip_agent(n),
             Process::Syncer => {
+                // A replica that was just opened cannot know whether it is the newest.
                 let part = SyncPart {
                     data: Data::Stale,
                     ..SyncPart::default()
                 };
-                let parts = self
-                    .segment
-                    .reserves
-                    .iter()
-                    .enumerate()
-                    .map(|(r, _)| SyncPart {
-                        // The source of the newest epoch on this disk needs nobody to tell it.
-                        data: if self.servers[n].version[r] == 0 || self.checks.newest(n, r) {
-                            Data::Current
-                        } else {
-                            Data::Stale
-                        },
-                        ..part.clone()
-                    })
-                    .collect();
+                let parts = vec![part; self.segment.reserves.len()];
                 self.servers[n].syncer = Some(Syncer {
                     parts,
                     ..Syncer::default()
@@ -864,6 +851,8 @@ impl World {
         let mut next = timing.lease.part(10);
         for r in 0..self.segment.reserves.len() {
             let answers = self.vip_answers(n, r);
+            // What cannot be asked on a network without carrier is not known.
+            let deaf = (0..self.fabric.nets.len()).any(|net| !self.fabric.carrier(net, n));
             let server = &mut self.servers[n];
             let held = server.holds(r, now);
             let Some(vip) = &mut server.vip else {
@@ -872,11 +861,14 @@ impl World {
             let wants = vip.wants(r, now);
             let part = &mut vip.parts[r];
             let until = part.duty.until.max(part.restored);
-            if let Some(since) = part.probe_since {
+            if part.probe_since.is_some() {
                 if answers {
                     part.answer = ProbeAnswer::Neighbour;
-                    part.probe_since = Some(since.max(now));
-                } else if now >= since + timing.vip_probe {
+                    part.quiet_since = None;
+                } else if deaf {
+                    part.answer = ProbeAnswer::Unknown;
+                    part.quiet_since = None;
+                } else if now >= *part.quiet_since.get_or_insert(now) + timing.vip_probe {
                     part.answer = ProbeAnswer::Silent;
                 }
                 next = next.min(timing.vip_probe.part(4));

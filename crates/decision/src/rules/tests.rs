@@ -168,7 +168,13 @@ fn never(role: Role, facts: &Facts, rule: &Rule) -> [(&'static str, bool); 10] {
         ),
         (
             "takes what somebody answers for",
-            by_itself && rule.id != "B3" && facts.probe != Probe::Silent,
+            by_itself
+                && match facts.probe {
+                    Probe::Silent => false,
+                    // Where everybody consents, an address may be impossible to probe.
+                    Probe::Unknown => !consent,
+                    Probe::Neighbour | Probe::Foreign => rule.id != "B3",
+                },
         ),
         (
             "takes alone without being eligible",
@@ -218,7 +224,7 @@ fn rows_that_hide_others_are_known() {
 fn every_role_ends_with_a_row_that_always_matches() {
     for role in Role::ALL {
         let rows = RULES.iter().filter(|rule| rule.roles.contains(&role));
-        let last = rows.filter(|rule| !rule.then.is_alarm()).next_back();
+        let last = rows.rev().find(|rule| !rule.then.is_alarm());
         assert!(
             last.is_some_and(|rule| rule.when.is_empty()),
             "{role} may fall through"
