@@ -36,6 +36,8 @@ pub struct VipReport {
     pub sent: usize,
     /// Requests that nobody answered in time.
     pub lost: usize,
+    /// Those of them that were answered after all, later than [`PROMPT`].
+    pub late: usize,
     /// Longest time without service: from the first lost request to the next answered one.
     pub longest_outage_ms: f64,
     /// From the fault to the first answer of a server that did not answer before it.
@@ -116,6 +118,9 @@ pub fn report(trace: &Trace, from: Stamp, fault: Stamp, to: Stamp) -> Report {
                 sent: judged(trace, from, to).count(),
                 lost: judged(trace, from, to)
                     .filter(|tick| prompt(tick, *vip).is_none())
+                    .count(),
+                late: judged(trace, from, to)
+                    .filter(|tick| tick.answer(*vip).is_some() && prompt(tick, *vip).is_none())
                     .count(),
                 longest_outage_ms: longest_outage(judged(trace, from, to), |tick| {
                     prompt(tick, *vip).is_some()

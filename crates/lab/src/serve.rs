@@ -23,7 +23,7 @@ use nix::{
     sys::socket::{
         AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
         SockaddrIn, SockaddrIn6, SockaddrStorage, bind, recvmsg, sendmsg, setsockopt, socket,
-        sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only},
+        sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only, SndBuf, SndBufForce},
     },
 };
 
@@ -191,5 +191,12 @@ fn open(family: AddressFamily) -> io::Result<OwnedFd> {
     let fd = socket(family, SockType::Datagram, flags, None)?;
     // A service that is not scheduled for a while is late, but loses nothing.
     crate::client::make_room(&fd);
+    // Answers to one network may wait in the kernel until it has found the client's hardware address
+    // (up to a second, and up to 208 KiB of them); they must not keep the answers to the other back.
+    // Without the right to force it, the kernel grants twice its limit, which is enough.
+    const BYTES: usize = 4 << 20;
+    if setsockopt(&fd, SndBufForce, &BYTES).is_err() {
+        setsockopt(&fd, SndBuf, &BYTES)?;
+    }
     Ok(fd)
 }

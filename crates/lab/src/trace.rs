@@ -4,11 +4,14 @@
 //! trace only records; [`crate::analysis`] judges. Rows are kept for [`KEEP_TICKS`] ticks, so that a lab
 //! that runs for days does not grow.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+};
 
 use crate::{
     clock::Stamp,
-    plan::{ServerId, VipId},
+    plan::{Plan, ServerId, VipId},
 };
 
 /// Rows that are kept: ten minutes at one tick per millisecond.
@@ -173,6 +176,53 @@ impl Trace {
             rows: self.rows.range(start..end).cloned().collect(),
             strays: self.strays(from, to).collect(),
         }
+    }
+}
+
+impl Trace {
+    /// Every row as comma-separated text for other programs: milliseconds since `zero`, how late the
+    /// timer was, then for every request and direct question who answered and after how many
+    /// milliseconds (empty: nobody).
+    ///
+    /// # Errors
+    /// As `out` fails.
+    pub fn write_csv(&self, out: &mut impl Write, zero: Stamp, plan: &Plan) -> io::Result<()> {
+        let asked = |vip: VipId| plan.vips[vip].address;
+        write!(out, "ms,late")?;
+        for vip in 0..self.vips {
+            write!(out, ",{} by,after", asked(vip))?;
+        }
+        for server in &plan.servers {
+            for vip in 0..self.vips {
+                write!(out, ",{server} asked for {}", asked(vip))?;
+            }
+        }
+        writeln!(out)?;
+        for tick in self.ticks(Stamp(0), Stamp(u64::MAX)) {
+            write!(
+                out,
+                "{:.3},{:.3}",
+                tick.sent().ms_since(zero),
+                tick.late_ms()
+            )?;
+            let after = |seen: Seen| seen.received.ms_since(tick.sent());
+            for vip in 0..self.vips {
+                match tick.answer(vip) {
+                    Some(seen) => write!(out, ",{},{:.3}", plan.servers[seen.server], after(seen))?,
+                    None => write!(out, ",,")?,
+                }
+            }
+            for server in 0..self.servers {
+                for vip in 0..self.vips {
+                    match tick.probe(server, vip) {
+                        Some(seen) => write!(out, ",{:.3}", after(seen))?,
+                        None => write!(out, ",")?,
+                    }
+                }
+            }
+            writeln!(out)?;
+        }
+        Ok(())
     }
 }
 

@@ -179,6 +179,7 @@ fn a_late_answer_is_a_lost_request_but_proves_activity() {
     }
     let report = judge(&trace, 99.5);
     assert_eq!(report.lost_on_all, 50);
+    assert_eq!((report.vips[0].lost, report.vips[0].late), (50, 50));
     assert!(near(report.gap_ms.unwrap_or(0.0), 50.6), "{report:?}");
     assert!(
         report.dual_active_ms > 0.0 && report.dual_active_ms < 1.0,

@@ -1,7 +1,9 @@
 //! `haarb-lab demo` and `haarb-lab drill`: drills in a row, the live view, the results.
 
 use std::{
-    io::{self, Write as _},
+    fs::File,
+    io::{self, BufWriter, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
@@ -65,7 +67,8 @@ pub(crate) fn run(
     let mut lab = build(programs, options)?;
     let mut live = Live::start(&lab, options.json);
     let mut outcomes = Vec::new();
-    let ended = series(&mut lab, &mut live, drills, repeat, &mut outcomes);
+    let dir = options.trace_dir.as_deref();
+    let ended = series(&mut lab, &mut live, drills, repeat, dir, &mut outcomes);
     drop(live);
     let failed = ended.is_err() || outcomes.iter().any(|outcome| !outcome.passed);
     if failed {
@@ -111,6 +114,7 @@ fn series(
     live: &mut Live,
     drills: &[Drill],
     repeat: u32,
+    trace_dir: Option<&Path>,
     outcomes: &mut Vec<Outcome>,
 ) -> anyhow::Result<()> {
     live.doing("starting the servers");
@@ -135,11 +139,31 @@ fn series(
                     check.what, check.found
                 ));
             }
+            if let Some(dir) = trace_dir {
+                write_trace(lab, dir, outcomes.len() + 1, &outcome)?;
+            }
             outcomes.push(outcome);
             previous = Some(drill.name);
         }
     }
     Ok(())
+}
+
+/// What the client saw in one drill, tick by tick.
+fn write_trace(lab: &Segment, dir: &Path, number: usize, outcome: &Outcome) -> anyhow::Result<()> {
+    let Some(fault) = outcome.fault else {
+        return Ok(());
+    };
+    let path = dir.join(format!("{number:03}-{}.csv", outcome.name));
+    let write = || -> io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        let mut file = BufWriter::new(File::create(&path)?);
+        let from = fault.began.minus(drill::run::LEAD_IN);
+        let trace = lab.client().cut(from, Stamp::now());
+        trace.write_csv(&mut file, fault.began, lab.plan())?;
+        file.flush()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn print_logs(lab: &Segment) {

@@ -1,5 +1,7 @@
 //! Options that several commands share, and the segment they ask for.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 use haarb_lab::{
     plan::Plan,
@@ -17,6 +19,9 @@ pub(crate) struct RunOptions {
     /// Leave the replicated directory and its writer out
     #[arg(long)]
     pub(crate) without_files: bool,
+    /// Write what the client saw in every drill, tick by tick, as CSV files into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace_dir: Option<PathBuf>,
     /// Print the results as JSON on standard output; the live view goes to standard error
     #[arg(long)]
     pub(crate) json: bool,
