@@ -441,3 +441,6 @@ fn dial(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     socket.connect_timeout(&to.into(), CONNECT_WITHIN)?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,6 @@ pub struct Settings {
     pub me: NodeName,
     /// The key of all channels.
     pub key: ChannelKey,
-    /// Port of every syncer.
-    pub port: u16,
     /// The networks, in the order of the configuration.
     pub networks: Vec<NetworkName>,
     /// For every server its own address in each network, in the order of the networks.
@@ -38,7 +36,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From the configuration. `port` 0 is for tests: every listener takes a free one.
+    /// From the configuration.
     #[must_use]
     pub fn new(config: &Config, me: &NodeName, key: ChannelKey, state_dir: PathBuf) -> Self {
         let addresses = config
@@ -64,7 +62,6 @@ impl Settings {
             cluster: config.cluster.clone(),
             me: me.clone(),
             key,
-            port: config.sync_port,
             networks: config.networks.iter().map(|n| n.name.clone()).collect(),
             addresses,
             reserves: reserves.collect(),

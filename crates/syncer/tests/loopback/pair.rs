@@ -52,7 +52,7 @@ pub(crate) fn read(dir: &Path, name: &str) -> String {
 }
 
 impl Server {
-    fn new(me: &str, key: u8, port: u16, addresses: &BTreeMap<NodeName, Vec<SocketAddr>>) -> Self {
+    fn new(me: &str, key: u8, addresses: &BTreeMap<NodeName, Vec<SocketAddr>>) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("data")).unwrap();
         let replicated = Replicated {
@@ -63,7 +63,6 @@ impl Server {
             cluster: "test".into(),
             me: name(me),
             key: ChannelKey::new([key; 32]),
-            port,
             networks: ["red", "blue"]
                 .map(|n| haarb_model::NetworkName::new(n).unwrap())
                 .into(),
@@ -130,38 +129,37 @@ impl Server {
 }
 
 /// Loopback addresses of this pair alone: tests run at the same time.
-fn networks() -> (u16, [SocketAddr; 4]) {
+fn networks() -> [SocketAddr; 4] {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let pair = NEXT.fetch_add(1, Ordering::SeqCst);
     // One that is free now on one address is free on its neighbours.
     let probe = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = probe.local_addr().unwrap().port();
     let address = |network: u8, node: u8| SocketAddr::from(([127, pair, network, node], port));
-    let all = [address(1, 1), address(2, 1), address(1, 2), address(2, 2)];
-    (port, all)
+    [address(1, 1), address(2, 1), address(1, 2), address(2, 2)]
 }
 
 impl Pair {
     pub(crate) fn new() -> Self {
-        let (port, [a1, a2, b1, b2]) = networks();
+        let [a1, a2, b1, b2] = networks();
         let addresses = [(name("alpha"), vec![a1, a2]), (name("beta"), vec![b1, b2])].into();
         Self {
-            alpha: Server::new("alpha", 1, port, &addresses),
-            beta: Server::new("beta", 1, port, &addresses),
+            alpha: Server::new("alpha", 1, &addresses),
+            beta: Server::new("beta", 1, &addresses),
             relays: Vec::new(),
         }
     }
 
     /// Beta reaches alpha through one relay per network, which can be cut.
     pub(crate) fn with_relays() -> Self {
-        let (port, [a1, a2, b1, b2]) = networks();
+        let [a1, a2, b1, b2] = networks();
         let addresses = [(name("alpha"), vec![a1, a2]), (name("beta"), vec![b1, b2])];
-        let alpha = Server::new("alpha", 1, port, &addresses.clone().into());
+        let alpha = Server::new("alpha", 1, &addresses.clone().into());
         let relays = vec![Relay::start(a1), Relay::start(a2)];
         let through = relays.iter().map(Relay::address).collect();
         let mut seen: BTreeMap<_, _> = addresses.into();
         seen.insert(name("alpha"), through);
-        let beta = Server::new("beta", 1, port, &seen);
+        let beta = Server::new("beta", 1, &seen);
         Self {
             alpha,
             beta,
@@ -176,9 +174,9 @@ impl Pair {
     /// Somebody at beta's place who has another key.
     pub(crate) fn stranger(&self) -> Server {
         let mut addresses = self.beta.settings.addresses.clone();
-        let own = networks().1;
+        let own = networks();
         addresses.insert(name("beta"), vec![own[2], own[3]]);
-        Server::new("beta", 2, self.beta.settings.port, &addresses)
+        Server::new("beta", 2, &addresses)
     }
 
     /// Alpha sends, beta receives.
