@@ -42,7 +42,8 @@ pub enum Fault {
     Kill(Who, &'static str),
     /// A layer-2 hole between all servers on this network.
     Hole(NetworkId),
-    /// Every cable of every server loses this many percent of its frames, each way.
+    /// Every cable of every server loses this many percent of its frames, each way. Good cables are
+    /// exchanged for bad ones first, which interrupts them; as a drill's layout, `Loss(0)` does that.
     Loss(u8),
     /// A planned switchover to the standby.
     Switchover,
@@ -107,6 +108,8 @@ pub struct Drill {
     pub what: &'static str,
     /// The drill that leaves the segment as this one needs it; `None`: everything whole and settled.
     pub after: Option<&'static str>,
+    /// What is laid out before it, and settles: no part of what is measured.
+    pub layout: Option<Fault>,
     /// What happens.
     pub steps: Vec<Step>,
     /// What must follow.

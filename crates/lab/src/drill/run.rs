@@ -70,7 +70,15 @@ pub fn prepare(
     previous: Option<&str>,
 ) -> Result<Vec<Outcome>, LabError> {
     let Some(after) = drill.after else {
-        return make_whole(lab).map(|()| Vec::new());
+        make_whole(lab)?;
+        if let Some(layout) = &drill.layout {
+            do_fault(lab, layout, None, None)?;
+            // If the cluster reacts to the interruption, it does so within this time; only then does
+            // "settled" mean that it has got over it.
+            std::thread::sleep(LEAD_IN);
+            cluster::reach(lab, Goal::Settled, LIMIT)?;
+        }
+        return Ok(Vec::new());
     };
     if previous == Some(after) {
         return Ok(Vec::new());
