@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::{Malformed, put_bytes};
 use crate::version::Kind;
 
 fn any_version() -> impl Strategy<Value = Version> {
