@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use haarb_model::{AdvertReserve, Agent, Data, Mode, Mono, NodeName, Role, Span};
+use haarb_model::{AdvertReserve, Agent, Data, Mode, Mono, NodeName, Role};
 
 use crate::clock::Clock;
 use crate::election;
@@ -17,11 +17,7 @@ use crate::facts::{
 use crate::mode::ModeState;
 use crate::neighbour::Neighbour;
 use crate::reserve::{Asked, Fit, Handing, ReserveState};
-use crate::view::View;
-
-/// How much later than the lease an address that nobody removes is gone: the kernel counts
-/// its lifetime in whole seconds and is up to 0.4 s late (IPv6).
-const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(1500);
+use crate::view::{KERNEL_LIFETIME_MARGIN, View};
 
 /// What concerns the whole server and not one reserve.
 #[derive(Clone, Copy, Debug)]
@@ -377,12 +373,14 @@ fn probe(view: &View, reserve: &mut ReserveState, clock: &mut Clock) -> Probe {
 }
 
 fn software(view: &View, clock: &mut Clock) -> Software {
-    let limit = view.segment.timing.software_dead_after + view.slot();
-    let heard = view.neighbours.iter().any(Neighbour::heard);
-    let last = view.neighbours.iter().map(|n| n.unheard_since).max();
-    match last {
-        Some(last) if !heard && clock.passed(last, limit) => Software::Dead,
-        _ => Software::Recent,
+    let dead = view.neighbours.iter().all(|n| {
+        let limit = view.software_dead_after(n) + view.slot();
+        !n.heard() && clock.passed(n.unheard_since, limit)
+    });
+    if dead {
+        Software::Dead
+    } else {
+        Software::Recent
     }
 }
 

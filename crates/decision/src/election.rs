@@ -194,7 +194,7 @@ fn out_of_the_way(
         Contact::Silent => clock.passed(neighbour.contact_since.max(claimed), timing.claim_after),
         Contact::Quiet => clock.passed(
             neighbour.unheard_since.max(claimed),
-            timing.software_dead_after,
+            view.software_dead_after(neighbour),
         ),
         Contact::Unknown => false,
     }

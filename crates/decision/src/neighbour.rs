@@ -29,6 +29,8 @@ pub struct Neighbour {
     pub hears_me: bool,
     /// It says that it does not hear us, and no ECHO reply proves the contrary (rule A4).
     pub deaf: bool,
+    /// Its last word was that it does not hear us: that it does not answer proves nothing.
+    pub unasked: bool,
     /// The last report of the prober.
     pub report: Option<NeighbourReport>,
     /// Its last state, and when that arrived.
@@ -50,6 +52,7 @@ impl Neighbour {
             suspect: false,
             hears_me: false,
             deaf: false,
+            unasked: false,
             report: None,
             advert: None,
             left,
@@ -67,6 +70,8 @@ impl Neighbour {
         self.suspect = !heard && (report.suspect || report.silent);
         self.hears_me = heard && report.paths.iter().any(|path| path.hears_me);
         self.deaf = heard && !report.hears_me;
+        self.unasked =
+            report.last_heard.is_some() && !report.paths.iter().any(|path| path.hears_me);
         self.report = Some(report);
         self.note_contact(now, contact);
     }

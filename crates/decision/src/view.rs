@@ -12,6 +12,10 @@ use crate::clock::Clock;
 use crate::facts::{Contact, Links};
 use crate::neighbour::Neighbour;
 
+/// How much later than the lease an address that nobody removes is gone: the kernel counts
+/// its lifetime in whole seconds and is up to 0.4 s late (IPv6).
+pub(crate) const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(1500);
+
 /// What is known of one agent.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentView {
@@ -391,11 +395,32 @@ impl View {
             Contact::Heard
         } else if has(Contact::Unknown) {
             Contact::Unknown
-        } else if has(Contact::Quiet) {
+        } else if has(Contact::Quiet) || !self.silence_counts(clock) {
             Contact::Quiet
         } else {
             Contact::Silent
         }
+    }
+
+    /// Silence after which a neighbour's software is dead and what it held has ended by
+    /// itself. Longer for one that said it does not hear us: neither its ECHO replies nor an
+    /// answer for the virtual IPs can be expected, so only the end of its lease in the kernel
+    /// is certain.
+    #[must_use]
+    pub fn software_dead_after(&self, neighbour: &Neighbour) -> Span {
+        let limit = self.segment.timing.software_dead_after;
+        if neighbour.unasked {
+            limit + KERNEL_LIFETIME_MARGIN
+        } else {
+            limit
+        }
+    }
+
+    fn silence_counts(&self, clock: &mut Clock) -> bool {
+        self.neighbours.iter().all(|n| {
+            let limit = self.software_dead_after(n);
+            !n.unasked || clock.passed(n.unheard_since, limit)
+        })
     }
 
     /// Since when all neighbours have been silent together; `None` while one is not.

@@ -3,7 +3,18 @@
 use haarb_sim::run_seed;
 
 /// Seeds that found a defect, with what it was. They must stay right.
-const FOUND: &[(u64, &str)] = &[];
+const FOUND: &[(u64, &str)] = &[
+    (423, "no UDP, then one-way loss"),
+    (
+        496,
+        "no UDP: two waiting servers took over at the same moment",
+    ),
+    (727, "started while one direction was dead"),
+    (
+        20_697,
+        "one-way loss, then a freeze: silence proved nothing",
+    ),
+];
 
 #[test]
 fn the_first_seeds_are_right() {
