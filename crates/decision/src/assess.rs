@@ -3,6 +3,8 @@
 //!
 //! With several neighbours, holding back asks for any of them and going ahead for all.
 
+mod handover;
+
 use std::cmp::Ordering;
 
 use haarb_model::{AdvertReserve, Agent, Data, Mode, Mono, NodeName, Role};
@@ -18,6 +20,9 @@ use crate::mode::ModeState;
 use crate::neighbour::Neighbour;
 use crate::reserve::{Asked, Fit, Handing, ReserveState};
 use crate::view::{KERNEL_LIFETIME_MARGIN, View};
+
+use handover::{drain, wish};
+pub(crate) use handover::{handing, heir};
 
 /// What concerns the whole server and not one reserve.
 #[derive(Clone, Copy, Debug)]
@@ -179,88 +184,6 @@ fn deaf(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Deaf {
     if deaf { Deaf::Yes } else { Deaf::No }
 }
 
-/// The neighbour to which we could hand over, and whether its data are good enough: both
-/// hear each other, it is fit for what is asked, it is the one that was named if one was.
-pub(crate) fn heir<'a>(
-    view: &'a View,
-    reserve: &ReserveState,
-    clock: &mut Clock,
-) -> Option<(&'a Neighbour, Heir)> {
-    if !reserve.role.serves() {
-        return None;
-    }
-    let wanted = wanted(view, reserve);
-    let fit = wanted.map_or(Fit::Eligible, |wanted| wanted.fit);
-    let (neighbour, part) = view
-        .neighbours
-        .iter()
-        .filter(|n| wanted.and_then(|w| w.to).is_none_or(|to| to == &n.name))
-        .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
-        .filter(|(n, part)| fits(n, part, fit))
-        .min_by(|(a, x), (b, y)| a.standing(x).election(&b.standing(y)))?;
-    let rested = wanted.is_some() || clock.reached(reserve.retry_after);
-    let current = part.data == Data::Current || fit == Fit::Forced;
-    let heir = if current && rested {
-        Heir::Ready
-    } else {
-        Heir::Behind
-    };
-    Some((neighbour, heir))
-}
-
-/// Whether a neighbour may be given the reserve.
-fn fits(neighbour: &Neighbour, part: &AdvertReserve, fit: Fit) -> bool {
-    let advert = neighbour.said();
-    let one_network = advert.is_some_and(|advert| {
-        advert.mode == Mode::OneNetwork && !advert.leaving && !advert.usable.is_empty()
-    });
-    neighbour.hears_me
-        && !part.role.serves()
-        && match fit {
-            Fit::Eligible => part.eligible,
-            Fit::Asked => part.eligible || (part.role == Role::Standby && one_network),
-            Fit::Forced => true,
-        }
-}
-
-/// A wish to hand over.
-#[derive(Clone, Copy, Debug)]
-struct Wanted<'a> {
-    /// To whom; `None`: whoever is first in line.
-    to: Option<&'a NodeName>,
-    fit: Fit,
-}
-
-/// What an operator asked for here, or on a neighbour that tells us.
-fn wanted<'a>(view: &'a View, reserve: &'a ReserveState) -> Option<Wanted<'a>> {
-    let fit = Fit::Asked;
-    match &reserve.asked {
-        Some((Asked::HandOver(to), _)) => {
-            return Some(Wanted {
-                to: to.as_ref(),
-                fit,
-            });
-        }
-        Some((Asked::GiveUp, _)) => return Some(Wanted { to: None, fit }),
-        Some((Asked::Take | Asked::Force, _)) | None => {}
-    }
-    view.neighbours
-        .iter()
-        .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
-        .filter(|(_, part)| part.epoch == reserve.own && !part.role.serves())
-        .filter_map(|(n, part)| Some((n, part, part.asks_for.as_ref()?)))
-        .find(|(_, _, to)| **to != view.me)
-        .map(|(n, part, to)| Wanted {
-            to: Some(to),
-            // Nobody claims what is served, unless by force.
-            fit: if part.claims && *to == n.name {
-                Fit::Forced
-            } else {
-                fit
-            },
-        })
-}
-
 fn health(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Health {
     if !reserve.role.serves() {
         return Health::Well;
@@ -295,42 +218,6 @@ fn hands(reserve: &ReserveState, mode: &ModeState) -> Hands {
         Mode::Flapping | Mode::ConfigDiffers => Hands::Tied,
         Mode::Automatic | Mode::OneNetwork | Mode::Operator => Hands::Free,
     }
-}
-
-fn wish(around: Around<'_>, reserve: &ReserveState, clock: &mut Clock) -> Wish {
-    let view = around.view;
-    if !reserve.role.serves() {
-        return match reserve.asked {
-            Some((Asked::Force, since)) if follows(view, reserve, since, clock) => Wish::None,
-            Some((Asked::Force, _)) => Wish::Force,
-            Some((Asked::Take, _)) => Wish::Take,
-            Some((Asked::HandOver(_) | Asked::GiveUp, _)) | None => Wish::None,
-        };
-    }
-    let drain_max = view.segment.timing.drain_max;
-    let give_up = match (around.leaving, &reserve.asked) {
-        (Some(since), _) => Some(since),
-        (None, Some((Asked::GiveUp, since))) => Some(*since),
-        _ => None,
-    };
-    if let Some(since) = give_up {
-        let heir = heir(view, reserve, clock).is_some();
-        return if heir && !clock.passed(since, drain_max) {
-            Wish::HandOver
-        } else {
-            Wish::LetGo
-        };
-    }
-    match wanted(view, reserve) {
-        Some(_) => Wish::HandOver,
-        None => Wish::None,
-    }
-}
-
-/// A neighbour that serves and hears us is given the time to let go before we take by force.
-fn follows(view: &View, reserve: &ReserveState, since: Mono, clock: &mut Clock) -> bool {
-    let patience = view.segment.timing.lease.times(2);
-    serving(view, reserve).any(|(n, _)| n.hears_me) && !clock.passed(since, patience)
 }
 
 /// What the vip-agent found out since we last asked. After an answer the silence must last:
@@ -448,49 +335,6 @@ fn ready(view: &View, reserve: &ReserveState, vip: Vip) -> Ready {
     }
 }
 
-fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut Clock) -> Drain {
-    let Some(handing) = reserve.handing.as_ref() else {
-        return Drain::Going;
-    };
-    let name = &reserve.spec.name;
-    let receiver = view
-        .neighbours
-        .iter()
-        .find(|n| n.name == handing.to)
-        .and_then(|n| Some((n, n.part(name)?)));
-    if receiver.is_none_or(|(n, part)| !fits(n, part, handing.fit)) {
-        return Drain::Lost;
-    }
-    let overdue = clock.passed(handing.since, view.segment.timing.drain_max);
-    // By force nothing waits for the replica, and for the services only as long as a lease.
-    let lease = view.segment.timing.lease;
-    let forced = handing.fit == Fit::Forced && clock.passed(handing.since, lease);
-    let done = handing.sealed || forced || written(view, reserve, clock);
-    match (done, overdue) {
-        (true, true) if vip != Vip::Down => Drain::Overdue,
-        (true, _) => Drain::Done,
-        (false, true) => Drain::Overdue,
-        (false, false) => Drain::Going,
-    }
-}
-
-/// Services have stopped and everything they wrote is acknowledged.
-fn written(view: &View, reserve: &ReserveState, clock: &mut Clock) -> bool {
-    let name = &reserve.spec.name;
-    let stopped = reserve.spec.services == 0
-        || view.gone(Agent::Supervisor, clock)
-        || view
-            .services
-            .get(name)
-            .is_some_and(|run| run.stopped && run.epoch == reserve.own);
-    let drained = reserve.spec.directories == 0
-        || view
-            .replicas
-            .get(name)
-            .is_some_and(|replica| replica.drained && replica.epoch == reserve.own);
-    stopped && drained
-}
-
 /// Whether the vip-agent should ask who answers for the virtual IPs: where a rule needs
 /// the answer, or will within the last part of `dead-after`.
 pub(crate) fn wants_probe(view: &View, reserve: &ReserveState, facts: &Facts) -> bool {
@@ -509,22 +353,4 @@ pub(crate) fn wants_probe(view: &View, reserve: &ReserveState, facts: &Facts) ->
     };
     let able = facts.links == Links::All && facts.hands == Hands::Free;
     deserted && able
-}
-
-/// The hand-over that begins now.
-#[must_use]
-pub(crate) fn handing(
-    view: &View,
-    reserve: &ReserveState,
-    then: Role,
-    clock: &mut Clock,
-) -> Option<Handing> {
-    let (neighbour, _) = heir(view, reserve, clock)?;
-    Some(Handing {
-        to: neighbour.name.clone(),
-        then,
-        since: clock.now(),
-        sealed: false,
-        fit: wanted(view, reserve).map_or(Fit::Eligible, |wanted| wanted.fit),
-    })
 }

@@ -1,0 +1,166 @@
+//! What probers and link-watchers send, and what comes back.
+
+use super::*;
+
+impl World {
+    pub(super) fn lost(&mut self) -> bool {
+        let loss = self.fabric.loss;
+        loss > 0.0 && self.rng.chance(loss)
+    }
+
+    pub(super) fn way(&mut self) -> Span {
+        let (low, high) = self.fabric.delay_us;
+        self.rng.span(low, high)
+    }
+
+    pub(super) fn probe(&mut self, n: NodeIx, run: u32) {
+        let interval = self.segment.timing.probe_interval;
+        self.after(interval, Event::Probe(n, run));
+        let count = self.servers[n]
+            .prober
+            .as_ref()
+            .map_or(0, |p| p.neighbours.len());
+        for neighbour in 0..count {
+            self.ask(n, neighbour);
+        }
+        self.send_datagrams(n);
+        self.prober_turn(n);
+    }
+
+    pub(super) fn ask(&mut self, n: NodeIx, neighbour: usize) {
+        let now = self.now;
+        let run = self.servers[n].runs[Process::Prober.ix()];
+        for net in 0..self.fabric.nets.len() {
+            let can = self.fabric.carrier(net, n);
+            let Some(prober) = &mut self.servers[n].prober else {
+                return;
+            };
+            let to = prober.neighbours[neighbour].ix;
+            let number = prober.ask(neighbour, net, can, now);
+            let there = self.fabric.passes(net, n, to, Kind::Icmp) && !self.lost();
+            let back = self.fabric.passes(net, to, n, Kind::Icmp) && !self.lost();
+            if there && back && self.servers[to].alive() {
+                let span = self.way() + self.way();
+                let reply = Event::Reply {
+                    at: n,
+                    from: to,
+                    net,
+                    number,
+                    run,
+                };
+                self.after(span, reply);
+            }
+        }
+    }
+
+    pub(super) fn send_datagrams(&mut self, n: NodeIx) {
+        let now = self.now;
+        let count = self.servers[n]
+            .prober
+            .as_ref()
+            .map_or(0, |p| p.neighbours.len());
+        for neighbour in 0..count {
+            for net in 0..self.fabric.nets.len() {
+                let Some(prober) = &mut self.servers[n].prober else {
+                    return;
+                };
+                let to = prober.neighbours[neighbour].ix;
+                let datagram = prober.say(neighbour, now);
+                if self.fabric.passes(net, n, to, Kind::Udp) && !self.lost() {
+                    let span = self.way();
+                    let event = Event::Datagram {
+                        at: to,
+                        from: n,
+                        net,
+                        datagram: Box::new(datagram),
+                    };
+                    self.after(span, event);
+                }
+            }
+        }
+    }
+
+    pub(super) fn switches(&mut self, n: NodeIx, run: u32) {
+        let interval = self.segment.timing.switch_interval;
+        self.after(interval, Event::Switches(n, run));
+        for net in 0..self.fabric.nets.len() {
+            let carrier = self.fabric.carrier(net, n);
+            let answered = self.fabric.switch_answers(net, n) && !self.lost() && !self.lost();
+            if let Some(prober) = &mut self.servers[n].prober {
+                // What cannot leave is known at once.
+                for _ in 0..if carrier { 1 } else { 64 } {
+                    prober.switch(net, answered);
+                }
+            }
+        }
+        self.prober_turn(n);
+    }
+
+    /// Burst, news, reports: what every input of the prober may lead to.
+    pub(super) fn prober_turn(&mut self, n: NodeIx) {
+        let now = self.now;
+        let lease = self.segment.timing.lease;
+        let interval = self.segment.timing.probe_interval;
+        let gap = now.since(self.servers[n].prober_turned);
+        self.servers[n].prober_turned = now;
+        if gap > interval.times(2)
+            && let Some(prober) = &mut self.servers[n].prober
+        {
+            prober.stood_still(gap);
+            if gap > lease {
+                self.tell(n, Agent::Prober, Up::Report(Report::Stalled(gap)));
+            }
+        }
+        let Some(prober) = &mut self.servers[n].prober else {
+            return;
+        };
+        let reports = prober.reports(now);
+        let bursts = prober.bursts(now);
+        let news = prober.has_news(now);
+        for report in reports {
+            self.tell(n, Agent::Prober, Up::Report(report));
+        }
+        for neighbour in bursts {
+            if let Some(prober) = &mut self.servers[n].prober {
+                prober.burst_sent(neighbour, now);
+            }
+            self.ask(n, neighbour);
+        }
+        if news {
+            self.send_datagrams(n);
+        }
+        let Some(prober) = &self.servers[n].prober else {
+            return;
+        };
+        let wake = prober.wake(now);
+        if wake != self.servers[n].prober_wake {
+            self.servers[n].prober_wake = wake;
+            let run = self.servers[n].runs[Process::Prober.ix()];
+            self.at(wake, Event::ProberWake(n, run));
+        }
+    }
+
+    /// The kernels notice what changed in the networks.
+    pub fn notice_links(&mut self) {
+        for n in 0..self.servers.len() {
+            let run = self.servers[n].runs[Process::LinkWatcher.ix()];
+            let span = self.rng.span(200, 1500);
+            self.after(span, Event::Links(n, run));
+        }
+    }
+
+    pub(super) fn links(&mut self, n: NodeIx) {
+        let interfaces = self.segment.nodes[n].interfaces.clone();
+        let links = interfaces.into_iter().enumerate().map(|(net, interface)| {
+            let up = self.fabric.carrier(net, n);
+            LinkReport {
+                interface,
+                up,
+                reason: String::new(),
+            }
+        });
+        let links = links.collect();
+        self.tell(n, Agent::LinkWatcher, Up::Report(Report::Links(links)));
+        self.wake_agent(n, Process::LinkWatcher, self.segment.timing.lease.part(10));
+    }
+}
