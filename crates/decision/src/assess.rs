@@ -158,7 +158,14 @@ pub(crate) fn active_neighbour<'a>(
         .map(|(neighbour, _)| neighbour)
 }
 
+/// Whether we hear somebody who serves. A higher epoch that we are told while another server
+/// is not heard counts as that server's: the teller follows it.
 fn rival(view: &View, reserve: &ReserveState) -> Rival {
+    let heard = view.neighbours.iter().filter(|n| n.heard()).count();
+    let told = reserve.role.serves() && reserve.known > reserve.own;
+    if told && heard > 0 && heard < view.neighbours.len() {
+        return Rival::Above;
+    }
     let mine = election::standing(view, reserve);
     serving(view, reserve)
         .map(|(neighbour, part)| {

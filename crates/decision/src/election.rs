@@ -201,18 +201,29 @@ fn out_of_the_way(
 }
 
 /// Whom we let go first: the claimant that we hear and that goes first in the order, if we
-/// surely hold nothing and do not claim before it ourselves.
+/// surely hold nothing, hear nobody who serves, and do not claim before it ourselves.
+///
+/// Who was yielded to once keeps it for as long as it claims: it may take at any moment.
 #[must_use]
 pub(crate) fn yields(view: &View, reserve: &ReserveState, vip: Vip) -> Option<NodeName> {
-    if reserve.role.serves() || vip != Vip::Down || !reserve.looked {
+    let name = &reserve.spec.name;
+    let served = view.neighbours.iter().any(|n| n.serving(name).is_some());
+    if reserve.role.serves() || vip != Vip::Down || !reserve.looked || served {
         return None;
     }
-    let best = view
-        .neighbours
-        .iter()
-        .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
-        .filter(|(_, part)| part.claims && !part.role.serves())
-        .min_by(|(a, x), (b, y)| a.standing(x).election(&b.standing(y)))?;
+    let claimants = || {
+        view.neighbours
+            .iter()
+            .filter_map(|n| Some((n, n.part(name)?)))
+            .filter(|(_, part)| part.claims)
+    };
+    if let Some(promised) = &reserve.yields_to
+        && reserve.claims.is_none()
+        && claimants().any(|(n, _)| n.name == *promised)
+    {
+        return Some(promised.clone());
+    }
+    let best = claimants().min_by(|(a, x), (b, y)| a.standing(x).election(&b.standing(y)))?;
     let (neighbour, part) = best;
     let mine_first = reserve.claims.is_some()
         && standing(view, reserve).election(&neighbour.standing(part)) == Ordering::Less;

@@ -2,9 +2,9 @@
 //! duties, lets go when its lease ends, and reports what it has.
 
 use haarb_model::{
-    Data, Epoch, HeldVip, Mono, NodeName, ProbeAnswer, Report, ReserveDuties, ReserveSpec,
-    ServiceDuty, ServiceReport, ServiceRun, Span, SyncDuty, SyncReport, SyncReserve, VipDuty,
-    VipReport, VipReserve,
+    Data, DirectoryReport, DirectoryState, Epoch, HeldVip, Mono, NodeName, ProbeAnswer, Report,
+    ReserveDuties, ReserveSpec, ServiceDuty, ServiceReport, ServiceRun, Span, SyncDuty, SyncReport,
+    SyncReserve, VipDuty, VipReport, VipReserve,
 };
 
 /// The vip-agent's mind about one reserve.
@@ -189,6 +189,8 @@ pub struct SyncPart {
     pub data: Data,
     /// As source in a drain: everything was acknowledged.
     pub drained: bool,
+    /// As source: a sink is connected.
+    pub connected: bool,
 }
 
 /// The syncer.
@@ -244,7 +246,17 @@ impl Syncer {
                     epoch: part.epoch,
                     data: part.data,
                     drained: part.drained,
-                    directories: Vec::new(),
+                    directories: vec![DirectoryReport {
+                        path: "/srv".into(),
+                        state: if part.connected {
+                            DirectoryState::InSync
+                        } else {
+                            DirectoryState::WaitingForPeer
+                        },
+                        lag_ms: 0,
+                        pending_files: 0,
+                        error: String::new(),
+                    }],
                     conflicts: 0,
                 })
                 .collect(),

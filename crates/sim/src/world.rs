@@ -74,6 +74,8 @@ pub enum Event {
     Start(NodeIx, Process, u32),
     /// An agent connects to the arbiter.
     Connect(NodeIx, Agent, u32, u32),
+    /// Services without a supervisor end with the lease that it was last given.
+    Orphan(NodeIx, usize),
     /// An operator's command.
     Command(NodeIx, Command),
 }
@@ -105,6 +107,7 @@ impl Event {
             | Self::Links(n, _)
             | Self::Start(n, ..)
             | Self::Connect(n, ..)
+            | Self::Orphan(n, _)
             | Self::Command(n, _) => *n,
         }
     }
@@ -287,6 +290,9 @@ impl World {
                 if self.is(n, Process::of(agent), run) && self.is(n, Process::Arbiter, arbiter) =>
             {
                 self.connect(n, agent);
+            }
+            Event::Orphan(n, r) if !self.servers[n].runs(Process::Supervisor) => {
+                self.servers[n].running[r] = false;
             }
             Event::Command(n, command) => self.command(n, command),
             _ => {}

@@ -14,6 +14,10 @@ const FOUND: &[(u64, &str)] = &[
         20_697,
         "one-way loss, then a freeze: silence proved nothing",
     ),
+    (
+        30_167,
+        "three servers: a promise was given twice, epochs raced",
+    ),
 ];
 
 #[test]

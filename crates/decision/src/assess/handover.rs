@@ -1,5 +1,7 @@
 //! Facts about moving a reserve: who could have it, who asked for it, how far it is.
 
+use haarb_model::{DirectoryReport, DirectoryState};
+
 use super::*;
 
 /// The neighbour to which we could hand over, and whether its data are good enough: both
@@ -149,17 +151,25 @@ pub(super) fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut C
 /// Services have stopped and everything they wrote is acknowledged.
 fn written(view: &View, reserve: &ReserveState, clock: &mut Clock) -> bool {
     let name = &reserve.spec.name;
+    let lease = view.segment.timing.lease;
+    // Without a supervisor, services end by themselves with the lease it was last given.
+    let ended = view
+        .agent(Agent::Supervisor)
+        .is_none_or(|agent| clock.passed(agent.last, lease.times(2)));
     let stopped = reserve.spec.services == 0
-        || view.gone(Agent::Supervisor, clock)
+        || ended
         || view
             .services
             .get(name)
             .is_some_and(|run| run.stopped && run.epoch == reserve.own);
+    // A sink that is not connected has acknowledged nothing.
     let drained = reserve.spec.directories == 0
-        || view
-            .replicas
-            .get(name)
-            .is_some_and(|replica| replica.drained && replica.epoch == reserve.own);
+        || view.replicas.get(name).is_some_and(|replica| {
+            let connected = |dir: &DirectoryReport| dir.state != DirectoryState::WaitingForPeer;
+            replica.drained
+                && replica.epoch == reserve.own
+                && replica.directories.iter().all(connected)
+        });
     stopped && drained
 }
 

@@ -266,8 +266,10 @@ impl World {
                 let behind = (0..self.servers.len()).any(|other| {
                     self.receives(other, n, r) && self.servers[other].version[r] != version
                 });
+                let connected = (0..self.servers.len()).any(|other| self.receives(other, n, r));
                 if let Some(syncer) = &mut self.servers[n].syncer {
                     syncer.parts[r].drained = drains && !behind;
+                    syncer.parts[r].connected = connected;
                 }
             }
             SyncDuty::Sink(from) => {

@@ -175,7 +175,12 @@ impl World {
             Process::Prober => server.prober = None,
             Process::VipAgent => server.vip = None,
             Process::Syncer => server.syncer = None,
-            Process::Supervisor => server.supervisor = None,
+            Process::Supervisor => {
+                let parts = server.supervisor.take().map_or(Vec::new(), |s| s.parts);
+                for (r, part) in parts.iter().enumerate().filter(|(_, p)| !p.duty.frozen) {
+                    self.at(part.duty.until, Event::Orphan(n, r));
+                }
+            }
         }
         if let Some(agent) = process.agent() {
             self.tell(n, agent, Up::Lost);
