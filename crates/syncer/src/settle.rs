@@ -64,8 +64,10 @@ pub(crate) struct Ripe {
     pub(crate) path: RelPath,
     /// Since when it is different.
     pub(crate) since: Mono,
-    /// It may be in the middle of being written: look before, and [`Settling::hold`] it if so.
+    /// It is open for writing, as far as its events tell.
     pub(crate) open: bool,
+    /// It waited as long as it may: no more [`Settling::hold`].
+    pub(crate) overdue: bool,
 }
 
 impl Settling {
@@ -93,7 +95,8 @@ impl Settling {
                 ripe.push(Ripe {
                     path: path.clone(),
                     since: dirty.first,
-                    open: dirty.open && !all && now < dirty.first + LONGEST,
+                    open: dirty.open && !all,
+                    overdue: now >= dirty.first + LONGEST,
                 });
             }
             !due
@@ -109,6 +112,16 @@ impl Settling {
             open: true,
             held: true,
         });
+    }
+
+    /// Whether there are events for a path that were not looked at.
+    pub(crate) fn has(&self, path: &RelPath) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Whether a path is known to be open for writing.
+    pub(crate) fn is_open(&self, path: &RelPath) -> bool {
+        self.0.get(path).is_some_and(|dirty| dirty.open)
     }
 
     pub(crate) fn deadline(&self) -> Option<Mono> {

@@ -132,8 +132,11 @@ impl Source {
                     }
                 }
                 WatchEvent::Marked { dir, number } => {
-                    if let Some(tree) = self.trees.get_mut(dir)
-                        && let Some((wanted, reached)) = &mut tree.seal
+                    let Some(tree) = self.trees.get_mut(dir) else {
+                        continue;
+                    };
+                    tree.marked = tree.marked.max(number);
+                    if let Some((wanted, reached)) = &mut tree.seal
                         && *wanted == number
                     {
                         *reached = true;
@@ -144,6 +147,9 @@ impl Source {
                     for dir in 0..self.trees.len() {
                         self.trees[dir].look_again();
                         self.seal(dir);
+                        for session in self.sessions.values_mut() {
+                            session.dirs[dir].doubt_all();
+                        }
                     }
                 }
             }

@@ -62,7 +62,7 @@ fn what_is_held_waits_for_its_end_but_not_for_ever() {
     let ripe = settling.ripe(at(204), false).remove(0);
     settling.hold(ripe, at(204));
     let ripe = settling.ripe(at(200) + LONGEST, false).remove(0);
-    assert!(!ripe.open, "then it is taken as it is");
+    assert!(ripe.overdue, "then it is taken as it is");
     assert_eq!(ripe.since, at(200));
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Outgoing {
     before: Found,
     /// A change right after the beginning could carry the same time stamp: its event is
     /// believed, whatever the stamps say.
-    doubt: bool,
+    pub(crate) doubt: bool,
     xattrs: Xattrs,
     /// On how many segments of the sink it can build; `None`: not answered yet.
     base: Option<u64>,
@@ -108,6 +108,12 @@ impl Outgoing {
     /// Whether this is still the file that is being read.
     pub(crate) fn is(&self, found: &Found) -> bool {
         found.sig.ino == self.before.sig.ino
+    }
+
+    /// Whether it is longer than what the sink has: being written at its end, not rewritten.
+    pub(crate) fn grows(&self) -> bool {
+        let old = self.pending.old.map_or(u64::MAX, |old| old.size);
+        self.before.sig.size > old
     }
 
     /// The sink's answer to the beginning.

@@ -3,7 +3,7 @@
 //! The order is the point: changes before what the comparison found, everything before the
 //! deletions, and the mark when nothing is left.
 
-use haarb_model::Mono;
+use haarb_model::{Mono, Span};
 
 use super::large::{Outgoing, Step};
 use super::session::{Mark, Pending, Phase, Sent, Session};
@@ -13,6 +13,12 @@ use crate::message::Down;
 use crate::path::RelPath;
 use crate::read::{Look, Whole, look};
 use crate::version::{Kind, Version};
+
+/// A file that is never found at rest is sent as it is found, once a second.
+const PATIENCE: Span = Span::from_secs(1);
+
+/// Files that were read and wait for a mark: at most 16 MiB.
+const UNPROVEN_MAX: usize = 64;
 
 impl Source {
     /// The next message for a session.
@@ -44,7 +50,8 @@ impl Source {
             return next;
         }
         for dir in 0..self.trees.len() {
-            if let Some(next) = self.next_small(session, dir, now) {
+            let proven = self.next_proven(session, dir, now);
+            if let Some(next) = proven.or_else(|| self.next_small(session, dir, now)) {
                 return next;
             }
         }
@@ -95,7 +102,7 @@ impl Source {
 
     fn next_small(&mut self, session: &mut Session, number: usize, now: Mono) -> Option<Next> {
         let dir = &mut session.dirs[number];
-        if !matches!(dir.phase, Phase::Live) {
+        if !matches!(dir.phase, Phase::Live) || dir.doubting() >= UNPROVEN_MAX {
             return None;
         }
         let (path, pending) = dir.live.pop_first().or_else(|| dir.bulk.pop_first())?;
@@ -148,22 +155,93 @@ impl Source {
             }
             Ok(Look::Large) => dir.large.push_back((path, pending)),
             Ok(Look::Whole(whole)) => {
-                self.learn(number, &path, Known::from(&*whole), now);
-                let directory = whole.version.is_directory();
-                let question = dir.sending(number as u16, &path, directory);
-                let next = send_whole(session, number, path, pending, *whole);
-                // After the directory itself, so that there is one to list.
-                session.out.extend(question);
-                return next;
+                let fresh = whole.version.kind == Kind::File
+                    && !appended(&pending, &whole)
+                    && now < pending.since + PATIENCE;
+                if fresh && tree.is_open(&path) {
+                    dir.again_soon(path, pending, now);
+                    return Next::Busy;
+                }
+                if fresh
+                    && whole.doubt
+                    && let Some(mark) = self.prove(number)
+                {
+                    session.dirs[number].doubt(path, mark, pending, whole);
+                    return Next::Busy;
+                }
+                return self.send_read(session, number, path, pending, *whole, now);
             }
         }
         Next::Busy
     }
 
+    /// Sends what was read.
+    fn send_read(
+        &mut self,
+        session: &mut Session,
+        number: usize,
+        path: RelPath,
+        pending: Pending,
+        whole: Whole,
+        now: Mono,
+    ) -> Next {
+        self.learn(number, &path, Known::from(&whole), now);
+        let directory = whole.version.is_directory();
+        let question = session.dirs[number].sending(number as u16, &path, directory);
+        let next = send_whole(session, number, path, pending, whole);
+        // After the directory itself, so that there is one to list.
+        session.out.extend(question);
+        next
+    }
+
+    /// A file that was changed a moment ago may be open again, with the event of that still on
+    /// its way: it was read half written. After a mark that is made now, that event is here.
+    /// Returns the number that the mark must exceed; `None`: without a watch there are none.
+    fn prove(&mut self, number: usize) -> Option<u64> {
+        let tree = &mut self.trees[number];
+        if tree.making > tree.marked {
+            // The one on its way was made before the file was read. Another one is made when
+            // it has arrived, for all that wait by then.
+            return Some(tree.making);
+        }
+        self.mark(number).map(|mark| mark - 1)
+    }
+
+    fn mark(&mut self, number: usize) -> Option<u64> {
+        self.seals += 1;
+        let tree = &mut self.trees[number];
+        self.watch.mark(&tree.place.path, self.seals).ok()?;
+        tree.making = self.seals;
+        Some(self.seals)
+    }
+
+    /// Files that were read before the last mark that arrived, and of which no event came
+    /// since, stood as their writers left them.
+    fn next_proven(&mut self, session: &mut Session, number: usize, now: Mono) -> Option<Next> {
+        let tree = &mut self.trees[number];
+        let (marked, on_its_way) = (tree.marked, tree.making > tree.marked);
+        let dir = &mut session.dirs[number];
+        let Some((path, pending, whole)) = dir.proven(marked) else {
+            if !on_its_way && dir.doubting() > 0 {
+                // They were read after the last mark was made: the next one is for them.
+                self.mark(number);
+            }
+            return None;
+        };
+        if tree.settling.has(&path) {
+            dir.again_soon(path, pending, now);
+            return Some(Next::Busy);
+        }
+        Some(self.send_read(session, number, path, pending, *whole, now))
+    }
+
     /// What was just read is what stands there. The other sinks hear of it here, because the
     /// event that will come finds nothing new any more.
-    fn learn(&mut self, number: usize, path: &RelPath, known: Known, now: Mono) {
+    fn learn(&mut self, number: usize, path: &RelPath, mut known: Known, now: Mono) {
         let tree = &mut self.trees[number];
+        if let Some(before) = tree.disk.get(path) {
+            known.open = before.open;
+        }
         if known.kind != Kind::Directory {
             tree.remove_below(path);
         }
@@ -228,6 +306,7 @@ impl Source {
                     kind: Kind::File,
                     sig,
                     doubt,
+                    open: false,
                 };
                 self.learn(large.dir, &large.path, known, now);
                 session.dirs[large.dir].sending(large.dir as u16, &large.path, false);
@@ -276,6 +355,15 @@ impl Source {
             }
         };
         match begun {
+            // Being rewritten at this moment: its events will tell when that is over.
+            Ok(Some(large))
+                if !large.grows()
+                    && (large.doubt || tree.is_open(&path))
+                    && now < large.pending.since + PATIENCE =>
+            {
+                session.dirs[number].again_soon(path, pending, now);
+                Some(Next::Busy)
+            }
             Ok(Some(large)) => {
                 session.large = Some(large);
                 Some(Next::Send(Down::Begin {
@@ -320,6 +408,7 @@ impl Source {
             && dir.deletes.is_empty()
             && dir.retry.is_empty()
             && dir.large.is_empty()
+            && dir.doubting() == 0
             && !dir.is_asking()
             && !large_here;
         if dir.mark == Mark::No && nothing_left {
@@ -348,6 +437,17 @@ impl Source {
             .and_then(|root| root.find(path).ok().flatten())
             .is_some_and(|found| found.kind.is_none())
     }
+}
+
+/// Whether a small file only grew: what the sink has of it is its beginning.
+fn appended(pending: &Pending, whole: &Whole) -> bool {
+    let old = pending.old.filter(|old| old.kind == Kind::File);
+    let begins_with = |old: Version| {
+        let length = usize::try_from(old.size).ok()?;
+        let beginning = whole.content.get(..length)?;
+        Some(*blake3::hash(beginning).as_bytes() == old.hash)
+    };
+    old.and_then(begins_with).unwrap_or(false)
 }
 
 /// Sends a directory, a symlink or a small file, or only its attributes, or nothing.

@@ -13,6 +13,7 @@ use super::tree::{Change, Tree};
 use crate::compare::{Difference, Listed, below, differences};
 use crate::message::{DirHello, Down};
 use crate::path::RelPath;
+use crate::read::Whole;
 use crate::version::{Hash, Sig, Version};
 
 /// A deletion waits this long for the other half of a rename.
@@ -73,6 +74,9 @@ pub(crate) struct SessionDir {
     pub(crate) retry: BTreeMap<RelPath, (Mono, Pending)>,
     /// Large files whose turn has not come.
     pub(crate) large: VecDeque<(RelPath, Pending)>,
+    /// Files that were read and wait for the proof that nobody was writing them: the mark
+    /// after which that is known.
+    unproven: BTreeMap<RelPath, (u64, Pending, Box<Whole>)>,
     /// Where the sink has a directory with entries that the source has not: if there is a
     /// directory again when the path is sent, the two are compared.
     uncompared: BTreeSet<RelPath>,
@@ -128,6 +132,7 @@ impl SessionDir {
             deletes: BTreeMap::new(),
             retry: BTreeMap::new(),
             large: VecDeque::new(),
+            unproven: BTreeMap::new(),
             uncompared: BTreeSet::new(),
             asked: BTreeMap::new(),
             trouble: String::new(),
@@ -148,6 +153,7 @@ impl SessionDir {
                 .remove(&change.path)
                 .map(|(_, pending)| pending),
             self.retry.remove(&change.path).map(|(_, pending)| pending),
+            self.unproven.remove(&change.path).map(|(_, p, _)| p),
             self.bulk.remove(&change.path),
         ]
         .into_iter()
@@ -201,6 +207,31 @@ impl SessionDir {
             self.bulk.remove(&gone);
         }
         self.deletes.insert(path, (now + DELETE_AFTER, pending));
+    }
+
+    /// A file was read and is sent once a mark above `mark` has arrived.
+    pub(crate) fn doubt(&mut self, path: RelPath, mark: u64, pending: Pending, whole: Box<Whole>) {
+        self.unproven.insert(path, (mark, pending, whole));
+    }
+
+    /// How many files wait for a mark.
+    pub(crate) fn doubting(&self) -> usize {
+        self.unproven.len()
+    }
+
+    /// One of the files that are proved by a mark.
+    pub(crate) fn proven(&mut self, marked: u64) -> Option<(RelPath, Pending, Box<Whole>)> {
+        let proved = self.unproven.iter().find(|(_, (mark, ..))| *mark < marked);
+        let path = proved?.0.clone();
+        let (_, pending, whole) = self.unproven.remove(&path)?;
+        Some((path, pending, whole))
+    }
+
+    /// Marks were lost: what waits for one is read again.
+    pub(crate) fn doubt_all(&mut self) {
+        for (path, (_, pending, _)) in std::mem::take(&mut self.unproven) {
+            self.live.entry(path).or_insert(pending);
+        }
     }
 
     /// A path is about to be sent. If both sides have a directory there now and what is in the
@@ -266,7 +297,12 @@ impl SessionDir {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.live.len() + self.bulk.len() + self.deletes.len() + self.retry.len() + self.large.len()
+        self.live.len()
+            + self.bulk.len()
+            + self.deletes.len()
+            + self.retry.len()
+            + self.large.len()
+            + self.unproven.len()
     }
 
     pub(crate) fn oldest(&self) -> Option<Mono> {
@@ -275,6 +311,7 @@ impl SessionDir {
         maps.map(|pending| pending.since)
             .chain(timed.map(|(_, pending)| pending.since))
             .chain(self.large.iter().map(|(_, pending)| pending.since))
+            .chain(self.unproven.values().map(|(_, pending, _)| pending.since))
             .min()
     }
 
@@ -428,6 +465,7 @@ impl Session {
             || d.bulk.contains_key(path)
             || d.retry.contains_key(path)
             || d.deletes.contains_key(path)
+            || d.unproven.contains_key(path)
             || d.large.iter().any(|(p, _)| p == path)
             || self
                 .large

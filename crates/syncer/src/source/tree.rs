@@ -36,6 +36,8 @@ pub(crate) struct Known {
     pub(crate) sig: Sig,
     /// A change could hide behind the same signature: an event is believed.
     pub(crate) doubt: bool,
+    /// By its last event it was open for writing.
+    pub(crate) open: bool,
 }
 
 impl From<&Whole> for Known {
@@ -45,6 +47,7 @@ impl From<&Whole> for Known {
             kind: whole.version.kind,
             sig: whole.sig,
             doubt: whole.doubt,
+            open: false,
         }
     }
 }
@@ -101,6 +104,10 @@ pub(crate) struct Tree {
     /// Changes are looked for by visiting, because watching failed: why.
     pub(crate) unwatched: String,
     pub(crate) seal: Option<(u64, bool)>,
+    /// The highest mark that has arrived: every event before it was taken.
+    pub(crate) marked: u64,
+    /// The highest mark that was made.
+    pub(crate) making: u64,
 }
 
 impl Tree {
@@ -118,6 +125,8 @@ impl Tree {
             until: Until::There,
             unwatched: String::new(),
             seal: None,
+            marked: 0,
+            making: 0,
         };
         if let Err(error) = tree.open() {
             tree.stop(error, Until::There);
@@ -273,6 +282,11 @@ impl Tree {
         Ok(names.len())
     }
 
+    /// Whether a path is open for writing, as far as its events tell.
+    pub(crate) fn is_open(&self, path: &RelPath) -> bool {
+        self.settling.is_open(path) || self.disk.get(path).is_some_and(|known| known.open)
+    }
+
     /// Compares what was found at a path with what is known.
     fn look_at(&mut self, path: &RelPath, found: Option<Found>, now: Mono) -> Option<Change> {
         let Some((found, kind)) = found.and_then(|found| Some((found, found.kind?))) else {
@@ -296,6 +310,7 @@ impl Tree {
                 kind,
                 sig: found.sig,
                 doubt: false,
+                open: false,
             },
         );
         if as_acknowledged.is_some() && !self.visited {
@@ -370,7 +385,7 @@ impl Tree {
                 return None;
             }
         };
-        if ripe.open && self.in_the_middle(&ripe.path, found) {
+        if ripe.open && !ripe.overdue && self.in_the_middle(&ripe.path, found) {
             self.settling.hold(ripe, now);
             return None;
         }
@@ -379,7 +394,11 @@ impl Tree {
             // longer watched under its new name.
             self.to_visit.push_back(ripe.path.clone());
         }
-        let change = self.look_at(&ripe.path, found, now)?;
+        let change = self.look_at(&ripe.path, found, now);
+        if let Some(known) = self.disk.get_mut(&ripe.path) {
+            known.open = ripe.open;
+        }
+        let change = change?;
         Some(Change {
             since: ripe.since,
             ..change
@@ -391,12 +410,10 @@ impl Tree {
         let Some(found) = found.filter(|found| found.kind == Some(Kind::File)) else {
             return false;
         };
-        let known = self.disk.get(path);
-        let grew = known.is_some_and(|known| {
-            known.kind == Kind::File
-                && known.sig.ino == found.sig.ino
-                && known.sig.size < found.sig.size
-        });
+        // Longer than what was read last, not only than what was seen: a file that is being
+        // rewritten grows as well.
+        let read = self.disk.get(path).and_then(|known| known.version);
+        let grew = read.is_some_and(|read| read.kind == Kind::File && read.size < found.sig.size);
         !grew && !found.linked
     }
 
@@ -425,6 +442,7 @@ impl Tree {
                         kind: version.kind,
                         sig,
                         doubt,
+                        open: false,
                     },
                 );
             }

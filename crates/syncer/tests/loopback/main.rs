@@ -99,16 +99,22 @@ fn a_torn_file_is_never_visible() {
                     pair.alpha.dir().join("renamed"),
                 );
                 std::fs::rename(from, to).unwrap();
-                std::thread::yield_now();
+                // A status file, not a benchmark of rewriting: between two versions there is a
+                // moment in which it is closed.
+                std::thread::sleep(Duration::from_millis(2));
             }
         });
         while Instant::now() < end {
             for name in ["in-place", "renamed"] {
                 let content = read(pair.beta.dir(), name);
-                if let Some(first) = content.get(..8) {
-                    assert_eq!(content, first.repeat(2000), "{name} is torn");
-                    versions.insert((name, first.to_owned()));
-                }
+                let Some(first) = content.get(..8) else {
+                    let seen = versions.iter().any(|(other, _)| *other == name);
+                    assert!(!seen, "{name} is empty between two versions");
+                    continue;
+                };
+                let whole = content == first.repeat(2000);
+                assert!(whole, "{name} is torn: {} bytes", content.len());
+                versions.insert((name, first.to_owned()));
             }
         }
     });
@@ -117,7 +123,7 @@ fn a_torn_file_is_never_visible() {
             .into_iter()
             .all(|name| read(pair.alpha.dir(), name) == read(pair.beta.dir(), name))
     });
-    assert!(versions.len() > 10, "only {} versions seen", versions.len());
+    assert!(versions.len() > 5, "only {} versions seen", versions.len());
 }
 
 /// A log that stays open is sent while it is written.
