@@ -29,7 +29,8 @@ pub struct Checks {
     /// Two servers offered a reserve, from when, how long in all.
     pub dual: BTreeMap<usize, (Mono, Span)>,
     dual_now: BTreeMap<usize, Mono>,
-    activated: BTreeMap<(usize, Epoch), NodeIx>,
+    /// Who could hear of an activation when it happened.
+    activated: BTreeMap<(usize, Epoch), Vec<bool>>,
     shown: BTreeMap<(NodeIx, usize), Epoch>,
     eligible: BTreeMap<(NodeIx, usize), Mono>,
     wrong_since: BTreeMap<(NodeIx, usize), Mono>,
@@ -226,9 +227,14 @@ impl Checks {
     fn on_activation(&mut self, world: &World, n: NodeIx, r: usize, event: &Event) {
         let now = world.now;
         let name = &world.servers[n].name;
-        let before = self.activated.insert((r, event.epoch), n);
-        let untold = self.untold || self.forgetful || now < self.excused_until;
-        if before.is_some() && !untold {
+        let listens = (0..world.servers.len()).map(|other| {
+            let server = &world.servers[other];
+            let up = server.alive() && server.frozen.is_none() && world.fabric.degree(other) > 0;
+            up && server.core.is_some() && server.prober.is_some()
+        });
+        let before = self.activated.insert((r, event.epoch), listens.collect());
+        let excused = self.untold || self.forgetful || now < self.excused_until;
+        if before.is_some_and(|told| told[n]) && !excused {
             self.fail(format!(
                 "epoch {} was activated twice, now by {name}",
                 event.epoch
