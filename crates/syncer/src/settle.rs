@@ -37,6 +37,8 @@ pub(crate) enum Hint {
 struct Dirty {
     first: Mono,
     last: Mono,
+    /// Wall clock at the last event, nanoseconds.
+    told_ns: i64,
     open: bool,
     /// It was looked at and found to be in the middle of something.
     held: bool,
@@ -64,6 +66,8 @@ pub(crate) struct Ripe {
     pub(crate) path: RelPath,
     /// Since when it is different.
     pub(crate) since: Mono,
+    /// Wall clock when its last event was told, nanoseconds.
+    pub(crate) told_ns: i64,
     /// It is open for writing, as far as its events tell.
     pub(crate) open: bool,
     /// It waited as long as it may: no more [`Settling::hold`].
@@ -71,14 +75,17 @@ pub(crate) struct Ripe {
 }
 
 impl Settling {
-    pub(crate) fn note(&mut self, path: RelPath, hint: Hint, now: Mono) {
+    /// Takes an event that was told at `told_ns` (wall clock) and is taken `now`.
+    pub(crate) fn note(&mut self, path: RelPath, hint: Hint, now: Mono, told_ns: i64) {
         let dirty = self.0.entry(path).or_insert(Dirty {
             first: now,
             last: now,
+            told_ns,
             open: false,
             held: false,
         });
         dirty.last = now;
+        dirty.told_ns = told_ns;
         match hint {
             Hint::Written => dirty.open = true,
             Hint::Closed => dirty.open = false,
@@ -95,6 +102,7 @@ impl Settling {
                 ripe.push(Ripe {
                     path: path.clone(),
                     since: dirty.first,
+                    told_ns: dirty.told_ns,
                     open: dirty.open && !all,
                     overdue: now >= dirty.first + LONGEST,
                 });
@@ -109,6 +117,7 @@ impl Settling {
         self.0.entry(ripe.path).or_insert(Dirty {
             first: ripe.since,
             last: now,
+            told_ns: ripe.told_ns,
             open: true,
             held: true,
         });

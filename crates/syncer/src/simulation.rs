@@ -57,6 +57,7 @@ impl FakeWatch {
                 dir: 0,
                 path: path.unwrap(),
                 hint,
+                told_ns: crate::read::wall_ns(),
             });
         }
     }

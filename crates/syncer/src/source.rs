@@ -47,6 +47,8 @@ pub(crate) enum WatchEvent {
         dir: usize,
         path: RelPath,
         hint: Hint,
+        /// Wall clock when it was told, nanoseconds.
+        told_ns: i64,
     },
     /// All events before [`Watch::mark`] with this number have been delivered.
     Marked { dir: usize, number: u64 },
@@ -124,11 +126,16 @@ impl Source {
     pub(crate) fn events(&mut self, events: Vec<WatchEvent>, now: Mono) {
         for event in events {
             match event {
-                WatchEvent::Hint { dir, path, hint } => {
+                WatchEvent::Hint {
+                    dir,
+                    path,
+                    hint,
+                    told_ns,
+                } => {
                     if let Some(tree) = self.trees.get_mut(dir)
                         && tree.error.is_empty()
                     {
-                        tree.hint(path, hint, now);
+                        tree.hint(path, hint, now, told_ns);
                     }
                 }
                 WatchEvent::Marked { dir, number } => {

@@ -14,6 +14,7 @@ use notify::{Config, ErrorKind, Event, EventKind, INotifyWatcher, RecursiveMode,
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 
 use crate::path::{PRIVATE, RelPath};
+use crate::read::wall_ns;
 use crate::root::{Place, os};
 use crate::settle::Hint;
 use crate::signal::Signal;
@@ -35,9 +36,25 @@ impl Inbox {
 
     fn push(&self, event: WatchEvent) {
         let mut events = self.lock();
-        // A file that is written in many pieces gives as many equal events.
-        if events.last() != Some(&event) {
-            events.push(event);
+        // A file that is written in many pieces gives as many equal events: the last counts.
+        match (events.last_mut(), event) {
+            (
+                Some(WatchEvent::Hint {
+                    dir: last_dir,
+                    path: last_path,
+                    hint: last_hint,
+                    told_ns: last_told,
+                }),
+                WatchEvent::Hint {
+                    dir,
+                    path,
+                    hint,
+                    told_ns,
+                },
+            ) if *last_dir == dir && *last_path == path && *last_hint == hint => {
+                *last_told = told_ns;
+            }
+            (_, event) => events.push(event),
         }
     }
 
@@ -147,6 +164,7 @@ fn translate(roots: &[PathBuf], event: &Event, push: &mut dyn FnMut(WatchEvent))
     let Some(hint) = hint_of(&event.kind) else {
         return;
     };
+    let told_ns = wall_ns();
     for path in &event.paths {
         let found = roots
             .iter()
@@ -159,7 +177,12 @@ fn translate(roots: &[PathBuf], event: &Event, push: &mut dyn FnMut(WatchEvent))
         if let Some(number) = mark_number(bytes) {
             push(WatchEvent::Marked { dir, number });
         } else if let Ok(path) = RelPath::parse(bytes) {
-            push(WatchEvent::Hint { dir, path, hint });
+            push(WatchEvent::Hint {
+                dir,
+                path,
+                hint,
+                told_ns,
+            });
         }
     }
 }

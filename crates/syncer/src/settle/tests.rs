@@ -16,7 +16,7 @@ fn looked_at(events: &[(u64, Hint)], until: u64) -> Vec<(u64, bool)> {
     let mut found = Vec::new();
     for ms in 0..=until {
         for (_, hint) in events.iter().filter(|(when, _)| *when == ms) {
-            settling.note(path(), *hint, at(ms));
+            settling.note(path(), *hint, at(ms), 0);
         }
         for ripe in settling.ripe(at(ms), false) {
             found.push((ms, ripe.open));
@@ -50,15 +50,15 @@ fn a_file_that_never_rests_is_looked_at_all_the_same() {
 #[test]
 fn what_is_held_waits_for_its_end_but_not_for_ever() {
     let mut settling = Settling::default();
-    settling.note(path(), Hint::Written, at(0));
+    settling.note(path(), Hint::Written, at(0), 0);
     let ripe = settling.ripe(at(4), false).remove(0);
     settling.hold(ripe, at(4));
     assert_eq!(settling.deadline(), Some(at(0) + LONGEST));
     assert!(settling.ripe(at(100), false).is_empty());
-    settling.note(path(), Hint::Closed, at(101));
+    settling.note(path(), Hint::Closed, at(101), 0);
     assert_eq!(settling.ripe(at(102), false).len(), 1);
 
-    settling.note(path(), Hint::Written, at(200));
+    settling.note(path(), Hint::Written, at(200), 0);
     let ripe = settling.ripe(at(204), false).remove(0);
     settling.hold(ripe, at(204));
     let ripe = settling.ripe(at(200) + LONGEST, false).remove(0);
@@ -69,7 +69,7 @@ fn what_is_held_waits_for_its_end_but_not_for_ever() {
 #[test]
 fn a_drain_takes_everything_as_it_is() {
     let mut settling = Settling::default();
-    settling.note(path(), Hint::Written, at(0));
+    settling.note(path(), Hint::Written, at(0), 0);
     let ripe = settling.ripe(at(0), true);
     assert_eq!(ripe.len(), 1);
     assert!(!ripe[0].open);

@@ -158,7 +158,8 @@ impl Source {
                 let fresh = whole.version.kind == Kind::File
                     && !appended(&pending, &whole)
                     && now < pending.since + PATIENCE;
-                if fresh && tree.is_open(&path) {
+                let suspect = tree.is_open(&path) || tree.is_suspect(&path, &whole, pending.old);
+                if fresh && suspect {
                     dir.again_soon(path, pending, now);
                     return Next::Busy;
                 }
@@ -240,6 +241,7 @@ impl Source {
     fn learn(&mut self, number: usize, path: &RelPath, mut known: Known, now: Mono) {
         let tree = &mut self.trees[number];
         if let Some(before) = tree.disk.get(path) {
+            known.told_ns = before.told_ns;
             known.open = before.open;
         }
         if known.kind != Kind::Directory {
@@ -306,6 +308,7 @@ impl Source {
                     kind: Kind::File,
                     sig,
                     doubt,
+                    told_ns: 0,
                     open: false,
                 };
                 self.learn(large.dir, &large.path, known, now);

@@ -11,13 +11,16 @@ use crate::compare::{Listed, below, children, digests};
 use crate::index::{Header, Stage};
 use crate::journal::Store;
 use crate::path::RelPath;
-use crate::read::{Whole, version_on_disk};
+use crate::read::{Whole, version_on_disk, wall_ns};
 use crate::root::{Found, Place, Root, RootError};
 use crate::settle::{Hint, Ripe, Settling};
 use crate::version::{Hash, Kind, Sig, Version};
 
 /// How many entries are looked at in one step, so that nothing else waits for long.
 const VISIT_ENTRIES: usize = 500;
+
+/// A file that became empty is believed to be meant so after this time.
+const EMPTY_DOUBT_NS: i64 = 200_000_000;
 
 /// Tells of changes in directories; see [`crate::watch`].
 pub(crate) trait Watch: Send {
@@ -36,6 +39,8 @@ pub(crate) struct Known {
     pub(crate) sig: Sig,
     /// A change could hide behind the same signature: an event is believed.
     pub(crate) doubt: bool,
+    /// When its last event was told; 0: none was.
+    pub(crate) told_ns: i64,
     /// By its last event it was open for writing.
     pub(crate) open: bool,
 }
@@ -47,6 +52,7 @@ impl From<&Whole> for Known {
             kind: whole.version.kind,
             sig: whole.sig,
             doubt: whole.doubt,
+            told_ns: 0,
             open: false,
         }
     }
@@ -287,6 +293,19 @@ impl Tree {
         self.settling.is_open(path) || self.disk.get(path).is_some_and(|known| known.open)
     }
 
+    /// Whether a file that was just read is probably in the middle of something of which no
+    /// event has come yet: its time stamp is later than its last event, or it is empty, as it
+    /// is between truncating and writing (the kernel tells of the truncation only after it,
+    /// and a busy journal can hold that up for long).
+    pub(crate) fn is_suspect(&self, path: &RelPath, whole: &Whole, old: Option<Version>) -> bool {
+        let emptied = whole.version.size == 0 && old.is_some_and(|old| old.size > 0);
+        if emptied && wall_ns().saturating_sub(whole.sig.ctime_ns) < EMPTY_DOUBT_NS {
+            return true;
+        }
+        let told = self.disk.get(path).map_or(0, |known| known.told_ns);
+        whole.doubt && told != 0 && whole.sig.ctime_ns > told
+    }
+
     /// Compares what was found at a path with what is known.
     fn look_at(&mut self, path: &RelPath, found: Option<Found>, now: Mono) -> Option<Change> {
         let Some((found, kind)) = found.and_then(|found| Some((found, found.kind?))) else {
@@ -310,6 +329,7 @@ impl Tree {
                 kind,
                 sig: found.sig,
                 doubt: false,
+                told_ns: 0,
                 open: false,
             },
         );
@@ -350,11 +370,11 @@ impl Tree {
     }
 
     /// Takes an event for a path of this directory.
-    pub(crate) fn hint(&mut self, path: RelPath, hint: Hint, now: Mono) {
+    pub(crate) fn hint(&mut self, path: RelPath, hint: Hint, now: Mono, told_ns: i64) {
         if path.is_root() {
             self.to_visit.push_back(path);
         } else {
-            self.settling.note(path, hint, now);
+            self.settling.note(path, hint, now, told_ns);
         }
     }
 
@@ -381,7 +401,8 @@ impl Tree {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!("{}", self.about(&ripe.path, &error));
-                self.settling.note(ripe.path, Hint::Other, now);
+                self.settling
+                    .note(ripe.path, Hint::Other, now, ripe.told_ns);
                 return None;
             }
         };
@@ -396,6 +417,7 @@ impl Tree {
         }
         let change = self.look_at(&ripe.path, found, now);
         if let Some(known) = self.disk.get_mut(&ripe.path) {
+            known.told_ns = ripe.told_ns;
             known.open = ripe.open;
         }
         let change = change?;
@@ -442,6 +464,7 @@ impl Tree {
                         kind: version.kind,
                         sig,
                         doubt,
+                        told_ns: 0,
                         open: false,
                     },
                 );
