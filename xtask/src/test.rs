@@ -13,7 +13,7 @@ use crate::cargo::cargo;
 /// The tests that need network namespaces.
 const LAB: &str = "haarb-integration-tests";
 /// Worlds that every test run simulates; `cargo xtask sim --seeds N` does more.
-const SEEDS: &str = "600";
+const SEEDS: &str = "200";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Totals {
