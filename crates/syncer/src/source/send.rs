@@ -157,7 +157,8 @@ impl Source {
             Ok(Look::Whole(whole)) => {
                 let fresh = whole.version.kind == Kind::File
                     && !appended(&pending, &whole)
-                    && now < pending.since + PATIENCE;
+                    && now < pending.since + PATIENCE
+                    && !self.draining;
                 let suspect = tree.is_open(&path) || tree.is_suspect(&path, &whole, pending.old);
                 if fresh && suspect {
                     dir.again_soon(path, pending, now);

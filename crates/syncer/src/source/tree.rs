@@ -19,8 +19,9 @@ use crate::version::{Hash, Kind, Sig, Version};
 /// How many entries are looked at in one step, so that nothing else waits for long.
 const VISIT_ENTRIES: usize = 500;
 
-/// A file that became empty is believed to be meant so after this time.
-const EMPTY_DOUBT_NS: i64 = 200_000_000;
+/// A file that became empty is believed to be meant so after this time. Truncating one took
+/// more than 200 ms on a disk with a busy journal, and it is empty all the while.
+const EMPTY_DOUBT_NS: i64 = 900_000_000;
 
 /// Tells of changes in directories; see [`crate::watch`].
 pub(crate) trait Watch: Send {
