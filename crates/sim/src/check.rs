@@ -22,7 +22,7 @@ const AFTERMATH: Span = Span::from_secs(3);
 const CHANGES_MAX: usize = 14;
 
 /// The state of all checks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Checks {
     failure: Option<String>,
     excused_until: Mono,

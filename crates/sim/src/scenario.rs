@@ -117,8 +117,8 @@ impl Stage {
     fn line(&mut self, line: &str) -> Result<String, NoAct> {
         let words: Vec<&str> = line.split_whitespace().collect();
         if let ["cluster", options @ ..] = &words[..] {
-            let (options, seed) = cluster(options)?;
-            let mut world = World::new(options.segment(), &options.disks, Rng::new(seed));
+            let (options, rng) = cluster(options)?;
+            let mut world = World::new(options.segment(), &options.disks, rng);
             world.checks.forgetful = options.disks.contains(&false);
             self.world = Some(world);
             self.shown = 0;
@@ -271,9 +271,10 @@ impl Stage {
     }
 }
 
-fn cluster(words: &[&str]) -> Result<(Options, u64), NoAct> {
+fn cluster(words: &[&str]) -> Result<(Options, Rng), NoAct> {
     let mut options = Options::pair();
     let mut seed = 1;
+    let mut steady = false;
     for word in words {
         let (key, value) = word
             .split_once('=')
@@ -319,6 +320,9 @@ fn cluster(words: &[&str]) -> Result<(Options, u64), NoAct> {
                 options.disks = options.nodes.iter().map(|n| *n != value).collect();
             }
             "seed" => seed = value.parse().map_err(|_| wrong())?,
+            "steady" => steady = yes(value)?,
+            "cold-start" => options.timing.cold_start = act::span(value)?,
+            "rearm-alone" => options.timing.rearm_alone = act::span(value)?,
             _ => return Err(wrong()),
         }
     }
@@ -328,5 +332,10 @@ fn cluster(words: &[&str]) -> Result<(Options, u64), NoAct> {
             "at least nodes=a,b and one of reserves=sip,web".into(),
         ));
     }
-    Ok((options, seed))
+    let rng = if steady {
+        Rng::steady(seed)
+    } else {
+        Rng::new(seed)
+    };
+    Ok((options, rng))
 }

@@ -86,7 +86,7 @@ pub struct KernelVip {
 }
 
 /// One server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     /// Its name.
     pub name: NodeName,

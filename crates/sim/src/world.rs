@@ -114,7 +114,7 @@ impl Event {
 }
 
 /// The simulated cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// The configuration, the same on every server.
     pub segment: Segment,
@@ -196,20 +196,33 @@ impl World {
 
     /// Lets time pass until a moment.
     pub fn run_until(&mut self, end: Mono) {
-        while let Some((&(when, order), _)) = self.queue.first_key_value() {
-            if when > end || self.checks.failed() {
-                break;
-            }
-            let Some(event) = self.queue.remove(&(when, order)) else {
-                break;
-            };
-            self.now = when;
-            self.dispatch(event);
-            self.check();
-        }
+        while self.run_one(end) {}
         if !self.checks.failed() {
             self.now = self.now.max(end);
         }
+    }
+
+    /// The next event, if there is one until `end` and no check has failed; answers whether
+    /// there was.
+    pub fn run_one(&mut self, end: Mono) -> bool {
+        let Some((&(when, order), _)) = self.queue.first_key_value() else {
+            return false;
+        };
+        if when > end || self.checks.failed() {
+            return false;
+        }
+        let Some(event) = self.queue.remove(&(when, order)) else {
+            return false;
+        };
+        self.now = when;
+        self.dispatch(event);
+        self.check();
+        true
+    }
+
+    /// What is still to happen, in order.
+    pub fn pending(&self) -> impl Iterator<Item = (Mono, &Event)> {
+        self.queue.iter().map(|((when, _), event)| (*when, event))
     }
 
     /// Lets time pass.
