@@ -142,6 +142,8 @@ fn probe_to_wire(report: &ProbeReport) -> v1::ProbeReport {
             .map(|s| v1::Switch {
                 network: s.network.to_string(),
                 answer: v1::SwitchAnswer::from(s.answer).into(),
+                last_answer: micros(s.last_answer),
+                missing: s.missing,
             })
             .collect(),
         neighbours: neighbours.iter().map(neighbour_to_wire).collect(),
@@ -159,6 +161,8 @@ fn probe_from_wire(wire: v1::ProbeReport) -> Result<ProbeReport, Invalid> {
                 Ok(SwitchReport {
                     network: parse("switches.network", &s.network)?,
                     answer: SwitchAnswer::from_wire(s.answer)?,
+                    last_answer: mono(s.last_answer),
+                    missing: s.missing,
                 })
             })
             .collect::<Result<_, _>>()?,
@@ -225,6 +229,8 @@ fn path_to_wire(path: &PathReport) -> v1::Path {
         missing,
         rtt_us,
         loss,
+        loss_in,
+        loss_out,
     } = path;
     v1::Path {
         network: network.to_string(),
@@ -236,6 +242,8 @@ fn path_to_wire(path: &PathReport) -> v1::Path {
         missing: *missing,
         rtt_us: *rtt_us,
         loss: *loss,
+        loss_in: *loss_in,
+        loss_out: *loss_out,
     }
 }
 
@@ -250,6 +258,8 @@ fn path_from_wire(wire: &v1::Path) -> Result<PathReport, Invalid> {
         missing: wire.missing,
         rtt_us: wire.rtt_us,
         loss: wire.loss,
+        loss_in: wire.loss_in,
+        loss_out: wire.loss_out,
     })
 }
 

@@ -37,7 +37,7 @@ pub fn status(
         links: view
             .networks
             .iter()
-            .map(|network| link(core, network))
+            .map(|network| link(now, core, network))
             .collect(),
         neighbours: view.neighbours.iter().map(|n| neighbour(now, n)).collect(),
         reserves: core.reserves().map(|r| reserve(core, r, wall)).collect(),
@@ -62,6 +62,13 @@ pub fn status(
         dropped_datagrams: view.dropped.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         profile: config.profile.as_str().into(),
+        arbiter: Some(v1::AgentStatus {
+            name: "arbiter".into(),
+            attached: true,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            scheduling: haarb_daemon::granted_real_time().map(Into::into),
+        }),
     }
 }
 
@@ -78,7 +85,7 @@ impl Wall {
     }
 }
 
-fn link(core: &Core, network: &Network) -> v1::LinkStatus {
+fn link(now: Mono, core: &Core, network: &Network) -> v1::LinkStatus {
     let view = core.view();
     let answer = view
         .switches
@@ -95,6 +102,10 @@ fn link(core: &Core, network: &Network) -> v1::LinkStatus {
         switch_answer: v1::SwitchAnswer::from(answer).into(),
         reason: network.reason.clone(),
         usable: network.usable,
+        switch_age_us: view
+            .switch_answered
+            .get(&network.name)
+            .map(|&at| now.since(at).as_micros()),
     }
 }
 
@@ -122,6 +133,8 @@ fn path(now: Mono, path: &PathReport) -> v1::PathStatus {
         loss: path.loss,
         heard: path.heard,
         hears_me: path.hears_me,
+        loss_in: path.loss_in,
+        loss_out: path.loss_out,
     }
 }
 
@@ -193,5 +206,6 @@ fn agent(agent: Agent, attachment: Option<&Attachment>) -> v1::AgentStatus {
         version: attachment
             .map(|a| a.hello.version.clone())
             .unwrap_or_default(),
+        scheduling: attachment.and_then(|a| a.hello.scheduling.clone()),
     }
 }

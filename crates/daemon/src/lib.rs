@@ -17,5 +17,8 @@ pub mod timer;
 
 pub use link::{ArbiterLink, FromArbiter};
 pub use options::Options;
-pub use realtime::{RealTime, prepare as prepare_real_time, schedule as schedule_real_time};
+pub use realtime::{
+    RealTime, granted as granted_real_time, prepare as prepare_real_time,
+    schedule as schedule_real_time,
+};
 pub use start::{Context, Shutdown, run};

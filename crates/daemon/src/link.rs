@@ -51,6 +51,7 @@ impl ArbiterLink {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             config_digest,
+            scheduling: None,
         };
         let task = Task {
             run_dir: run_dir.into(),
@@ -116,6 +117,8 @@ impl Task {
             .await
             .map_err(|e| Ended::NeverAttached(e.to_string()))?;
         let (to_arbiter, stream) = mpsc::channel(OUTBOX_REPORTS);
+        // Asked for after the link was made, as a rule.
+        self.hello.scheduling = crate::granted_real_time().map(Into::into);
         send(
             &to_arbiter,
             v1::agent_message::Message::Hello(self.hello.clone()),
@@ -182,6 +185,16 @@ fn send(
         .map_err(|_| {
             Ended::Closed("the arbiter does not read its reports; starting the link anew".into())
         })
+}
+
+impl From<&crate::RealTime> for v1::Scheduling {
+    fn from(granted: &crate::RealTime) -> Self {
+        Self {
+            real_time: granted.scheduled,
+            locked: granted.locked,
+            problem: granted.problem.clone(),
+        }
+    }
 }
 
 /// Why a connection ended.

@@ -73,6 +73,8 @@ pub struct View {
     pub links: BTreeMap<String, LinkReport>,
     /// Switches, as the prober reported them last.
     pub switches: BTreeMap<NetworkName, SwitchAnswer>,
+    /// When each switch last answered, as far as the prober's last report tells.
+    pub switch_answered: BTreeMap<NetworkName, Mono>,
     /// Since when each switch that has an address has been silent.
     pub switch_silent_since: BTreeMap<NetworkName, Mono>,
     /// Datagrams dropped, by reason (rule X4).
@@ -144,6 +146,7 @@ impl View {
             services: BTreeMap::new(),
             links: BTreeMap::new(),
             switches: BTreeMap::new(),
+            switch_answered: BTreeMap::new(),
             switch_silent_since: BTreeMap::new(),
             dropped: BTreeMap::new(),
             agents,
@@ -217,6 +220,11 @@ impl View {
     }
 
     fn note_probe(&mut self, now: Mono, probe: ProbeReport) {
+        for switch in &probe.switches {
+            if let Some(at) = switch.last_answer {
+                self.switch_answered.insert(switch.network.clone(), at);
+            }
+        }
         self.switches = probe
             .switches
             .into_iter()

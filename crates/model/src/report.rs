@@ -114,6 +114,10 @@ pub struct SwitchReport {
     pub network: NetworkName,
     /// Whether it answers.
     pub answer: SwitchAnswer,
+    /// When it last answered; `None`: never in this run, or not asked.
+    pub last_answer: Option<Mono>,
+    /// Requests without an answer since then that have had their time.
+    pub missing: u32,
 }
 
 /// One other server as seen by the prober.
@@ -161,8 +165,14 @@ pub struct PathReport {
     pub missing: u32,
     /// Smoothed round-trip time in microseconds; 0: not measured.
     pub rtt_us: u32,
-    /// Share of ECHO requests without reply over the last window, 0 to 1.
+    /// Share of ECHO requests without reply over the last window, 0 to 1: there and back.
     pub loss: f32,
+    /// Share of the neighbour's datagrams that did not arrive here over the last window, 0 to 1;
+    /// `None`: not known, because it does not number them per network or too few were sent.
+    pub loss_in: Option<f32>,
+    /// Share of our datagrams that did not arrive there, as the neighbour counts; `None`: it
+    /// does not say.
+    pub loss_out: Option<f32>,
 }
 
 /// What the vip-agent holds.

@@ -77,6 +77,18 @@ impl SwitchWatch {
         next.unwrap_or(Mono::FAR)
     }
 
+    /// When it last answered.
+    #[must_use]
+    pub const fn last_answer(&self) -> Option<Mono> {
+        self.echoes.last_reply()
+    }
+
+    /// Requests without an answer in a row, of those that have had their time.
+    #[must_use]
+    pub fn missing(&self, now: Mono) -> u32 {
+        self.echoes.missing(now)
+    }
+
     fn never_answered(&self) -> bool {
         !self.can_send || self.echoes.last_reply().is_none()
     }

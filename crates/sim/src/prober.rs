@@ -103,6 +103,7 @@ pub struct Prober {
     /// The other servers.
     pub neighbours: Vec<Neighbour>,
     switch_missing: Vec<u32>,
+    switch_answered: Vec<Option<Mono>>,
     switch_window: Vec<VecDeque<bool>>,
     switch_seen: Vec<bool>,
     asked: bool,
@@ -158,6 +159,7 @@ impl Prober {
             session,
             neighbours,
             switch_missing: vec![0; nets],
+            switch_answered: vec![None; nets],
             switch_window: vec![VecDeque::new(); nets],
             switch_seen: vec![false; nets],
             asked,
@@ -217,7 +219,7 @@ impl Prober {
     }
 
     /// A switch was asked and has answered or not.
-    pub fn switch(&mut self, net: NetIx, answered: bool) {
+    pub fn switch(&mut self, net: NetIx, answered: bool, now: Mono) {
         let window = &mut self.switch_window[net];
         window.push_back(!answered);
         if window.len() > WINDOW {
@@ -225,6 +227,7 @@ impl Prober {
         }
         if answered {
             self.switch_missing[net] = 0;
+            self.switch_answered[net] = Some(now);
             self.switch_seen[net] = true;
         } else {
             self.switch_missing[net] += 1;
@@ -377,9 +380,12 @@ impl Prober {
             reports.push(Report::Probe(ProbeReport {
                 at: now,
                 switches: switches
-                    .map(|(network, answer)| SwitchReport {
+                    .enumerate()
+                    .map(|(net, (network, answer))| SwitchReport {
                         network: network.clone(),
                         answer,
+                        last_answer: self.switch_answered[net],
+                        missing: self.switch_missing[net],
                     })
                     .collect(),
                 neighbours: self
@@ -559,6 +565,8 @@ impl Neighbour {
                     missing: path.missing(now, Self::grace(timing)),
                     rtt_us: 0,
                     loss: 0.0,
+                    loss_in: None,
+                    loss_out: None,
                 })
                 .collect(),
             hears_me,

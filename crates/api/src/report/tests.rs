@@ -57,6 +57,8 @@ fn reports() -> Vec<Report> {
         missing: 4,
         rtt_us: 120,
         loss: 0.25,
+        loss_in: Some(0.5),
+        loss_out: None,
     };
     let neighbour = NeighbourReport {
         node: node("beta"),
@@ -82,6 +84,8 @@ fn reports() -> Vec<Report> {
             switches: vec![SwitchReport {
                 network: network("red"),
                 answer: SwitchAnswer::Silent,
+                last_answer: Some(Mono::from_micros(2)),
+                missing: 3,
             }],
             neighbours: vec![neighbour],
             dropped: BTreeMap::from([("replay".into(), 3)]),

@@ -24,13 +24,24 @@ pub(super) fn value(s: &v1::Status) -> Value {
         "peers": s.neighbours.iter().map(peer).collect::<Vec<_>>(),
         "reserves": s.reserves.iter().map(reserve).collect::<Vec<_>>(),
         "alarms": s.alarms.iter().map(alarm).collect::<Vec<_>>(),
-        "agents": s.agents.iter().map(|a| json!({
-            "name": a.name,
-            "attached": a.attached,
-            "pid": a.pid,
-            "version": a.version,
-        })).collect::<Vec<_>>(),
+        "agents": s.agents.iter().map(agent).collect::<Vec<_>>(),
+        "arbiter": s.arbiter.as_ref().map(agent),
         "dropped_datagrams": s.dropped_datagrams.iter().collect::<std::collections::BTreeMap<_, _>>(),
+    })
+}
+
+/// `real_time`, `memory_locked` and their problem are `null` where a daemon does not say: it is
+/// not attached, or is not on the path of a failover.
+fn agent(a: &v1::AgentStatus) -> Value {
+    let scheduling = a.scheduling.as_ref();
+    json!({
+        "name": a.name,
+        "attached": a.attached,
+        "pid": a.pid,
+        "version": a.version,
+        "real_time": scheduling.map(|s| s.real_time),
+        "memory_locked": scheduling.map(|s| s.locked),
+        "scheduling_problem": scheduling.map(|s| &s.problem),
     })
 }
 
@@ -49,6 +60,7 @@ fn link(l: &v1::LinkStatus) -> Value {
         "up": l.up,
         "usable": l.usable,
         "switch_answers": switch_answers(l.switch_answer()),
+        "switch_age_ms": l.switch_age_us.map(ms),
         "reason": l.reason,
     })
 }
@@ -62,7 +74,9 @@ fn peer(n: &v1::NodeStatus) -> Value {
                 "echo_age_ms": p.echo_age_us.map(ms),
                 "datagram_age_ms": p.datagram_age_us.map(ms),
                 "rtt_us": p.rtt_us,
-                "loss": (f64::from(p.loss) * 1e4).round() / 1e4,
+                "loss": share(p.loss),
+                "loss_in": p.loss_in.map(share),
+                "loss_out": p.loss_out.map(share),
                 "heard": p.heard,
                 "hears_me": p.hears_me,
             });
@@ -118,6 +132,11 @@ pub(crate) fn alarm(a: &v1::Alarm) -> Value {
         "text": a.text,
         "since": moment(a.since_unix_ms),
     })
+}
+
+/// A share with four decimals.
+fn share(share: f32) -> f64 {
+    (f64::from(share) * 1e4).round() / 1e4
 }
 
 /// Milliseconds with three decimals.

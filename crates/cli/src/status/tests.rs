@@ -15,6 +15,8 @@ fn path(network: &str, heard: bool) -> v1::PathStatus {
         loss: if heard { 0.0 } else { 1.0 },
         heard,
         hears_me: heard,
+        loss_in: heard.then_some(0.125),
+        loss_out: None,
     }
 }
 
@@ -35,6 +37,7 @@ fn link(network: &str, interface: &str, up: bool) -> v1::LinkStatus {
             "no carrier".into()
         },
         usable: up,
+        switch_age_us: up.then_some(1_200),
     }
 }
 
@@ -87,6 +90,11 @@ fn healthy() -> v1::Status {
                 attached: true,
                 pid: 7,
                 version: "0.1.0".into(),
+                scheduling: Some(v1::Scheduling {
+                    real_time: true,
+                    locked: true,
+                    problem: String::new(),
+                }),
             })
             .into(),
         version: "0.1.0".into(),
@@ -104,6 +112,10 @@ fn troubled() -> v1::Status {
     s.mode_since_unix_ms = 1_772_366_300_000;
     s.links[1] = link("blue", "eth1", false);
     s.neighbours[0].software_alive = false;
+    s.agents[1].scheduling = Some(v1::Scheduling {
+        problem: "no real-time priority (Operation not permitted)".into(),
+        ..v1::Scheduling::default()
+    });
     s.neighbours[0].kernel_alive = false;
     s.neighbours[0].silent = true;
     s.neighbours[0].paths = vec![path("red", false), path("blue", false)];
@@ -148,8 +160,8 @@ fn a_healthy_server_reads_at_a_glance() {
 
         neighbours
           beta       alive       hears this server   dead after 30ms of silence
-            red      heard       rtt 180us    loss 0.0%   echo 4.2ms ago    datagram 900us ago
-            blue     heard       rtt 180us    loss 0.0%   echo 4.2ms ago    datagram 900us ago
+            red      heard       rtt 180us    loss 0.0%   in 12.5%  out -      echo 4.2ms ago    datagram 900us ago
+            blue     heard       rtt 180us    loss 0.0%   in 12.5%  out -      echo 4.2ms ago    datagram 900us ago
 
         reserve sip   ACTIVE   served here   epoch 12   since 2026-03-01 12:00:00.000 (1m 1s)
           vip        10.77.1.100/24           eth0       held here
@@ -158,7 +170,8 @@ fn a_healthy_server_reads_at_a_glance() {
 
         no alarms
 
-        daemons     all 2 at work"#]]
+        daemons     all 2 at work
+        scheduling  real-time priority, memory locked"#]]
     .assert_eq(&page(&healthy()));
 }
 
@@ -175,8 +188,8 @@ fn trouble_stands_out() {
 
         neighbours
           beta       DEAD        dead after 30ms of silence
-            red      NOT HEARD   rtt 180us    loss 100.0% echo never        datagram never
-            blue     NOT HEARD   rtt 180us    loss 100.0% echo never        datagram never
+            red      NOT HEARD   rtt 180us    loss 100.0% in -      out -      echo never        datagram never
+            blue     NOT HEARD   rtt 180us    loss 100.0% in -      out -      echo never        datagram never
 
         reserve sip   WAITING   NOBODY SERVES   epoch 12   since 2026-03-01 12:00:00.000 (1m 1s)
           here       CANNOT TAKE OVER: one of its networks is down; data stale
@@ -190,6 +203,7 @@ fn trouble_stands_out() {
                     not whole and alone: nobody serves; repair network blue, or run `haarb promote sip --force`
 
         daemons     NOT AT WORK: prober; see the log of `haarb run` or the journal
+        scheduling  prober: no real-time priority (Operation not permitted)
         datagrams   refused: replay 2"#]].assert_eq(&page(&troubled()));
 }
 
@@ -248,18 +262,25 @@ fn scripts_find_every_promised_key() {
           "agents": [
             {
               "attached": true,
+              "memory_locked": true,
               "name": "link-watcher",
               "pid": 7,
+              "real_time": true,
+              "scheduling_problem": "",
               "version": "0.1.0"
             },
             {
               "attached": true,
+              "memory_locked": true,
               "name": "prober",
               "pid": 7,
+              "real_time": true,
+              "scheduling_problem": "",
               "version": "0.1.0"
             }
           ],
           "alarms": [],
+          "arbiter": null,
           "cluster": "telecom-7",
           "dropped_datagrams": {},
           "links": [
@@ -267,6 +288,7 @@ fn scripts_find_every_promised_key() {
               "interface": "eth0",
               "network": "red",
               "reason": "",
+              "switch_age_ms": 1.2,
               "switch_answers": true,
               "up": true,
               "usable": true
@@ -275,6 +297,7 @@ fn scripts_find_every_promised_key() {
               "interface": "eth1",
               "network": "blue",
               "reason": "",
+              "switch_age_ms": 1.2,
               "switch_answers": true,
               "up": true,
               "usable": true
@@ -295,6 +318,8 @@ fn scripts_find_every_promised_key() {
                   "heard": true,
                   "hears_me": true,
                   "loss": 0.0,
+                  "loss_in": 0.125,
+                  "loss_out": null,
                   "rtt_us": 180
                 },
                 "red": {
@@ -303,6 +328,8 @@ fn scripts_find_every_promised_key() {
                   "heard": true,
                   "hears_me": true,
                   "loss": 0.0,
+                  "loss_in": 0.125,
+                  "loss_out": null,
                   "rtt_us": 180
                 }
               },

@@ -1,5 +1,6 @@
 //! The status as a page for a person: trouble first visible, the rest in columns.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use haarb_api::v1;
@@ -154,10 +155,12 @@ impl Page<'_> {
             self.toned(Tone::Bad, 10, "NOT HEARD")
         };
         self.line(format!(
-            "    {:<8} {heard}  rtt {:<8} loss {:<6} echo {:<12} datagram {}",
+            "    {:<8} {heard}  rtt {:<8} loss {:<6} in {:<6} out {:<6} echo {:<12} datagram {}",
             p.network,
             short(p.rtt_us.into()),
-            format!("{:.1}%", f64::from(p.loss) * 100.0),
+            percent(Some(p.loss)),
+            percent(p.loss_in),
+            percent(p.loss_out),
             age(p.echo_age_us),
             age(p.datagram_age_us),
         ));
@@ -269,6 +272,26 @@ impl Page<'_> {
         }
     }
 
+    /// Daemons on the path of a failover that the kernel may delay, one line per reason.
+    fn scheduling(&mut self, s: &v1::Status) {
+        let mut problems: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for a in s.arbiter.iter().chain(&s.agents) {
+            let problem = a.scheduling.as_ref().map(|s| s.problem.as_str());
+            if let Some(problem) = problem.filter(|text| !text.is_empty()) {
+                problems.entry(problem).or_default().push(&a.name);
+            }
+        }
+        if problems.is_empty() {
+            let mut all = s.arbiter.iter().chain(&s.agents);
+            if all.any(|a| a.scheduling.is_some()) {
+                self.line("scheduling  real-time priority, memory locked");
+            }
+        }
+        for (problem, daemons) in problems {
+            self.line(format!("scheduling  {}: {problem}", daemons.join(", ")));
+        }
+    }
+
     fn agents(&mut self, s: &v1::Status) {
         let missing: Vec<&str> = s
             .agents
@@ -285,6 +308,7 @@ impl Page<'_> {
                 "\ndaemons     {text}; see the log of `haarb run` or the journal"
             ));
         }
+        self.scheduling(s);
         let dropped: u64 = s.dropped_datagrams.values().sum();
         if dropped > 0 {
             let mut reasons: Vec<_> = s.dropped_datagrams.iter().collect();
@@ -297,6 +321,11 @@ impl Page<'_> {
             self.line(format!("datagrams   refused: {}", reasons.join(", ")));
         }
     }
+}
+
+/// A share in percent; `-` where it is not known.
+fn percent(share: Option<f32>) -> String {
+    share.map_or("-".into(), |s| format!("{:.1}%", f64::from(s) * 100.0))
 }
 
 /// A length of time with at most one decimal.

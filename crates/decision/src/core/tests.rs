@@ -232,6 +232,8 @@ impl Bench {
             missing: 0,
             rtt_us: 0,
             loss: 0.0,
+            loss_in: None,
+            loss_out: None,
         };
         let other = if self.core.view().me == node("a") {
             "b"
@@ -250,6 +252,8 @@ impl Bench {
                     } else {
                         SwitchAnswer::Silent
                     },
+                    last_answer: up.then_some(self.now),
+                    missing: if up { 0 } else { 3 },
                 })
                 .collect(),
             neighbours: vec![NeighbourReport {

@@ -79,6 +79,8 @@ impl Detector {
             missing: path.echoes.missing(now),
             rtt_us: path.echoes.rtt_us(),
             loss: path.echoes.loss_now(now),
+            loss_in: None,
+            loss_out: None,
         };
         NeighbourReport {
             node: self.node.clone(),

@@ -52,6 +52,8 @@ impl Engine {
                     answer: switch
                         .as_ref()
                         .map_or(SwitchAnswer::NotAsked, |s| s.reported),
+                    last_answer: switch.as_ref().and_then(|s| s.watch.last_answer()),
+                    missing: switch.as_ref().map_or(0, |s| s.watch.missing(now)),
                 })
                 .collect(),
             neighbours: self

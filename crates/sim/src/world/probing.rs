@@ -81,7 +81,7 @@ impl World {
     }
 
     pub(super) fn switches(&mut self, n: NodeIx, run: u32) {
-        let interval = self.segment.timing.switch_interval;
+        let (now, interval) = (self.now, self.segment.timing.switch_interval);
         self.after(interval, Event::Switches(n, run));
         for net in 0..self.fabric.nets.len() {
             let carrier = self.fabric.carrier(net, n);
@@ -89,7 +89,7 @@ impl World {
             if let Some(prober) = &mut self.servers[n].prober {
                 // What cannot leave is known at once.
                 for _ in 0..if carrier { 1 } else { 64 } {
-                    prober.switch(net, answered);
+                    prober.switch(net, answered, now);
                 }
             }
         }
