@@ -60,6 +60,20 @@ pub(crate) fn run_built(program: &str, subcommand: &str, options: &[String]) -> 
     Ok(exit_code(status))
 }
 
+/// Builds everything and measures. The page that results are written to is this repository's.
+///
+/// # Errors
+/// The build fails, or the program cannot be started.
+pub(crate) fn run_bench(options: &[String]) -> Result<ExitCode> {
+    let mut options = options.to_vec();
+    // Without a subcommand the program says itself what there is.
+    if options.first().is_some_and(|first| first == "failover") {
+        let page = root().join("docs/benchmarks.md");
+        options.push(format!("--docs={}", page.display()));
+    }
+    run_built("haarb-bench", "", &options)
+}
+
 /// Regenerates, or checks, the pages and expectations that come from the code.
 ///
 /// # Errors

@@ -41,6 +41,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Measures: `failover` runs haarb and, where installed, keepalived and ucarp in turn
+    Bench {
+        /// What to measure, and options; `cargo xtask bench failover --help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Simulates clusters from seeds: --seeds N, --seed S
     Sim {
         /// Options of the simulation
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Demo { options } => cargo::run_built("haarb-lab", "demo", &options),
         Task::Lab { options } => cargo::run_built("haarb-lab", "", &options),
+        Task::Bench { options } => cargo::run_bench(&options),
         Task::Sim { options } => cargo::run_built("haarb-sim", "", &options),
         Task::Test { no_lab } => test::run(no_lab),
         Task::Gen { check } => cargo::generate(check),

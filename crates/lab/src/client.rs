@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -76,6 +76,9 @@ pub struct Client {
 struct Shared {
     trace: Mutex<Trace>,
     stop: AtomicBool,
+    /// Asks nothing while this is set; whoever clears it, or stops the client, notifies `wake`.
+    paused: Mutex<bool>,
+    wake: Condvar,
     /// Per virtual IP: who answered last and when, for those who wait for it without taking the lock.
     last: Vec<LastAnswer>,
     realtime: AtomicBool,
@@ -117,6 +120,8 @@ impl Client {
         let shared = Arc::new(Shared {
             trace: Mutex::new(Trace::new(plan.vips.len(), plan.servers.len())),
             stop: AtomicBool::new(false),
+            paused: Mutex::default(),
+            wake: Condvar::new(),
             last: plan.vips.iter().map(|_| LastAnswer::default()).collect(),
             realtime: AtomicBool::new(false),
         });
@@ -210,6 +215,12 @@ impl Client {
         }
     }
 
+    /// Stops asking, or asks again: a segment that is not being measured need not cost anything.
+    pub fn pause(&self, paused: bool) {
+        *self.shared.paused() = paused;
+        self.shared.wake.notify_all();
+    }
+
     /// Whether the client runs at real-time priority.
     #[must_use]
     pub fn is_realtime(&self) -> bool {
@@ -220,9 +231,28 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+        self.pause(false);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Shared {
+    fn paused(&self) -> MutexGuard<'_, bool> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while the client is paused; `true` if it was.
+    fn rest(&self) -> bool {
+        let paused = self.paused();
+        let was_paused = *paused;
+        drop(
+            self.wake
+                .wait_while(paused, |paused| *paused)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        was_paused
     }
 }
 
@@ -231,6 +261,9 @@ impl Worker {
         self.shared.realtime.store(go_realtime(), Ordering::Relaxed);
         let mut due = Stamp::now().plus(PERIOD);
         while !self.shared.stop.load(Ordering::Relaxed) {
+            if self.shared.rest() {
+                due = Stamp::now().plus(PERIOD);
+            }
             let at = TimeSpec::from_duration(Duration::from_nanos(due.0));
             if timer
                 .set(
@@ -253,7 +286,7 @@ impl Worker {
         }
     }
 
-    fn trace(&self) -> std::sync::MutexGuard<'_, Trace> {
+    fn trace(&self) -> MutexGuard<'_, Trace> {
         self.shared
             .trace
             .lock()
@@ -411,16 +444,14 @@ fn frame(probe: &Probe, vip: IpAddr, port: u16, question: &Question) -> Option<V
 }
 
 /// Sends one Ethernet frame out of the interface with the given index.
+///
+/// # Errors
+/// As the kernel refuses: the interface is down, its queue is full.
 #[expect(
     unsafe_code,
     reason = "neither nix nor socket2 can build a sockaddr_ll to send to"
 )]
-pub(crate) fn send_frame(
-    socket: &OwnedFd,
-    interface: u32,
-    to: Mac,
-    frame: &[u8],
-) -> io::Result<()> {
+pub fn send_frame(socket: &OwnedFd, interface: u32, to: Mac, frame: &[u8]) -> io::Result<()> {
     let mut hardware = [0; 8];
     hardware[..6].copy_from_slice(&to);
     let address = libc::sockaddr_ll {

@@ -15,6 +15,7 @@ pub mod check;
 pub mod client;
 pub mod clock;
 pub mod cluster;
+pub mod cost;
 pub mod drill;
 pub mod drills;
 pub mod error;

@@ -172,17 +172,31 @@ pub fn build(
     programs: Programs,
     options: &ClusterOptions,
 ) -> Result<Segment, LabError> {
+    let yaml = config_yaml(&plan, options);
+    build_with(plan, dir, programs, &yaml, boot)
+}
+
+/// Like [`build`], with this configuration file and with servers that start what `boot` says.
+///
+/// # Errors
+/// See [`build`].
+pub fn build_with(
+    plan: Plan,
+    dir: impl Into<PathBuf>,
+    programs: Programs,
+    yaml: &str,
+    boot: impl Fn(&Plan, ServerId) -> Vec<BootCommand>,
+) -> Result<Segment, LabError> {
     let dir = dir.into();
     check_binaries(&programs.bin_dir)?;
     fs::create_dir_all(&dir).map_err(LabError::file(&dir))?;
     let key = dir.join("cluster.key");
     generate_key(&programs.bin_dir, &key)?;
-    let yaml = config_yaml(&plan, options);
     let lab = Segment::build(plan, dir, programs, boot)?;
     for server in 0..lab.plan().servers.len() {
         let disk = lab.server(server).disk();
         let config = disk.join("etc/haarb.yaml");
-        fs::write(&config, &yaml).map_err(LabError::file(config))?;
+        fs::write(&config, yaml).map_err(LabError::file(config))?;
         // `copy` keeps the permissions, which haarb checks.
         let place = disk.join("etc/cluster.key");
         fs::copy(&key, &place).map_err(LabError::file(place))?;
