@@ -107,6 +107,8 @@ impl Fault {
             Self::Kill => {
                 let victims = pair.daemons(active)?;
                 FaultTimes::of(|| {
+                    // Stopped first: a parent that dies may tell its children to end in good order.
+                    signal_all(&victims, Signal::SIGSTOP);
                     signal_all(&victims, Signal::SIGKILL);
                     Ok(())
                 })
