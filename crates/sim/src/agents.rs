@@ -101,7 +101,6 @@ impl VipAgent {
                 })
                 .collect(),
             macs: [("red".to_owned(), mac)].into(),
-            guards: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod prober;
 pub mod rng;
 pub mod scenario;
 pub mod server;
+pub mod weather;
 pub mod world;
 
 use haarb_model::Span;

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use haarb_model::Span;
+use haarb_sim::weather::{self, Weather};
 
 const USAGE: &str = "\
 haarb-sim [--seeds N] [--from S]   run N clusters (default 1000), beginning with seed S
 haarb-sim --seed S                 run one and print what happens in it
-haarb-sim --scenario FILE          run a scenario file and print what it gives";
+haarb-sim --scenario FILE          run a scenario file and print what it gives
+haarb-sim --weather KIND [--for SECONDS] [--seeds N] [--from S]
+                                   count what bad weather moves: loss";
 
 /// What was asked for.
 struct Args {
@@ -16,6 +19,8 @@ struct Args {
     from: u64,
     one: Option<u64>,
     scenario: Option<std::path::PathBuf>,
+    weather: Option<Weather>,
+    secs: u64,
 }
 
 fn parse() -> Result<Args, String> {
@@ -24,6 +29,8 @@ fn parse() -> Result<Args, String> {
         from: 1,
         one: None,
         scenario: None,
+        weather: None,
+        secs: 600,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -37,6 +44,10 @@ fn parse() -> Result<Args, String> {
             args.scenario = Some(value.into());
             continue;
         }
+        if word == "--weather" {
+            args.weather = Some(value.parse()?);
+            continue;
+        }
         let number: u64 = value
             .parse()
             .map_err(|_| format!("{word} needs a number, not {value:?}\n{USAGE}"))?;
@@ -44,6 +55,7 @@ fn parse() -> Result<Args, String> {
             "--seeds" => args.seeds = number,
             "--from" => args.from = number,
             "--seed" => args.one = Some(number),
+            "--for" => args.secs = number,
             other => return Err(format!("{other} is unknown\n{USAGE}")),
         }
     }
@@ -70,6 +82,9 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Some(weather) = args.weather {
+        return endure(weather, &args);
+    }
     if let Some(seed) = args.one {
         let outcome = haarb_sim::run_seed(seed, true);
         return report(&outcome, true);
@@ -95,6 +110,48 @@ fn main() -> ExitCode {
         args.seeds,
         args.from,
         args.from.saturating_add(args.seeds).saturating_sub(1),
+        rules.join(", ")
+    );
+    ExitCode::SUCCESS
+}
+
+/// Counts what the weather moved. Fails where a check did.
+fn endure(weather: Weather, args: &Args) -> ExitCode {
+    let (from, to) = match args.one {
+        Some(seed) => (seed, seed.saturating_add(1)),
+        None => (args.from, args.from.saturating_add(args.seeds)),
+    };
+    let span = Span::from_secs(args.secs);
+    let mut moved = Vec::new();
+    let mut moves: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in from..to {
+        let toll = weather::endure(weather, seed, span);
+        if args.one.is_some() {
+            for line in &toll.trace {
+                println!("{line}");
+            }
+        }
+        if let Some(what) = &toll.failure {
+            println!("seed {seed}: WRONG: {what}");
+            return ExitCode::FAILURE;
+        }
+        if !toll.moves.is_empty() {
+            moved.push(seed);
+        }
+        for (rule, count) in toll.moves {
+            *moves.entry(rule).or_default() += count;
+        }
+    }
+    let hours = (to - from) as f64 * args.secs as f64 / 3600.0;
+    let rules: Vec<String> = moves
+        .iter()
+        .map(|(rule, n)| format!("{rule} {n}"))
+        .collect();
+    println!(
+        "{} for {span}, {} clusters, {hours:.2} hours: the reserve moved in {} of them: seeds {moved:?}; by rule: {}",
+        weather.as_str(),
+        to - from,
+        moved.len(),
         rules.join(", ")
     );
     ExitCode::SUCCESS

@@ -47,6 +47,17 @@ pub enum Event {
         /// The asking run of the prober.
         run: u32,
     },
+    /// A switch's ECHO reply arrives.
+    SwitchReply {
+        /// At whom.
+        at: NodeIx,
+        /// On which network.
+        net: NetIx,
+        /// Which request it answers.
+        number: u64,
+        /// The asking run of the prober.
+        run: u32,
+    },
     /// A datagram arrives.
     Datagram {
         /// At whom.
@@ -92,12 +103,21 @@ pub enum Up {
 }
 
 impl Event {
+    /// It comes from outside: it waits in a socket while nobody reads.
+    const fn arrives(&self) -> bool {
+        matches!(
+            self,
+            Self::Reply { .. } | Self::SwitchReply { .. } | Self::Datagram { .. }
+        )
+    }
+
     const fn node(&self) -> NodeIx {
         match self {
             Self::Probe(n, _)
             | Self::Switches(n, _)
             | Self::ProberWake(n, _)
             | Self::Reply { at: n, .. }
+            | Self::SwitchReply { at: n, .. }
             | Self::Datagram { at: n, .. }
             | Self::ToArbiter(n, ..)
             | Self::ToAgent(n, ..)
@@ -258,6 +278,18 @@ impl World {
                 let now = self.now;
                 if let Some(prober) = &mut self.servers[at].prober {
                     prober.reply(from, net, number, now);
+                }
+                self.prober_turn(at);
+            }
+            Event::SwitchReply {
+                at,
+                net,
+                number,
+                run,
+            } if self.is(at, Process::Prober, run) => {
+                let now = self.now;
+                if let Some(prober) = &mut self.servers[at].prober {
+                    prober.switch_reply(net, number, now);
                 }
                 self.prober_turn(at);
             }

@@ -44,15 +44,13 @@ impl World {
         let server = &mut self.servers[n];
         if server.paused.is_some() {
             // What was on the wire has passed by.
-            server
-                .deferred
-                .retain(|event| !matches!(event, Event::Reply { .. } | Event::Datagram { .. }));
+            server.deferred.retain(|event| !event.arrives());
         }
         server.frozen = None;
         server.paused = None;
         // Sockets are read before timers are judged.
         let mut waiting = std::mem::take(&mut server.deferred);
-        waiting.sort_by_key(|event| !matches!(event, Event::Reply { .. } | Event::Datagram { .. }));
+        waiting.sort_by_key(|event| !event.arrives());
         for event in waiting {
             self.at(self.now, event);
         }

@@ -81,19 +81,32 @@ impl World {
     }
 
     pub(super) fn switches(&mut self, n: NodeIx, run: u32) {
-        let (now, interval) = (self.now, self.segment.timing.switch_interval);
+        let interval = self.segment.timing.switch_interval;
         self.after(interval, Event::Switches(n, run));
         for net in 0..self.fabric.nets.len() {
-            let carrier = self.fabric.carrier(net, n);
-            let answered = self.fabric.switch_answers(net, n) && !self.lost() && !self.lost();
-            if let Some(prober) = &mut self.servers[n].prober {
-                // What cannot leave is known at once.
-                for _ in 0..if carrier { 1 } else { 64 } {
-                    prober.switch(net, answered, now);
-                }
-            }
+            self.ask_switch(n, net);
         }
         self.prober_turn(n);
+    }
+
+    pub(super) fn ask_switch(&mut self, n: NodeIx, net: NetIx) {
+        let now = self.now;
+        let run = self.servers[n].runs[Process::Prober.ix()];
+        let can = self.fabric.carrier(net, n);
+        let Some(prober) = &mut self.servers[n].prober else {
+            return;
+        };
+        let number = prober.ask_switch(net, can, now);
+        if self.fabric.switch_answers(net, n) && !self.lost() && !self.lost() {
+            let span = self.way() + self.way();
+            let reply = Event::SwitchReply {
+                at: n,
+                net,
+                number,
+                run,
+            };
+            self.after(span, reply);
+        }
     }
 
     /// Burst, news, reports: what every input of the prober may lead to.
@@ -125,6 +138,13 @@ impl World {
                 prober.burst_sent(neighbour, now);
             }
             self.ask(n, neighbour);
+        }
+        let asks = self.servers[n]
+            .prober
+            .as_mut()
+            .map(|prober| prober.switch_bursts(now));
+        for net in asks.into_iter().flatten() {
+            self.ask_switch(n, net);
         }
         if news {
             self.send_datagrams(n);
