@@ -1,9 +1,9 @@
 //! Reports of agents, to and from the wire.
 
 use haarb_model::{
-    DirectoryReport, DirectoryState, Epoch, HeldVip, LinkReport, Mono, NeighbourReport, PathReport,
-    ProbeAnswer, ProbeReport, Report, ServiceReport, ServiceRun, ServiceState, Span, SwitchAnswer,
-    SwitchReport, SyncReport, SyncReserve, VipReport, VipReserve,
+    DirectoryReport, DirectoryState, Epoch, Guard, HeldVip, KernelLine, LinkReport, Mono,
+    NeighbourReport, PathReport, ProbeAnswer, ProbeReport, Report, ServiceReport, ServiceRun,
+    ServiceState, Span, SwitchAnswer, SwitchReport, SyncReport, SyncReserve, VipReport, VipReserve,
 };
 
 use crate::convert::{FromWire as _, Invalid, mac, parse, twin};
@@ -25,6 +25,14 @@ twin!(
     Silent,
     Neighbour,
     Foreign
+);
+twin!(
+    KernelLine,
+    v1::KernelLine,
+    "guards.line",
+    Lifetime,
+    Nftables,
+    Ebpf
 );
 twin!(
     DirectoryState,
@@ -264,12 +272,26 @@ fn path_from_wire(wire: &v1::Path) -> Result<PathReport, Invalid> {
 }
 
 fn vip_to_wire(report: &VipReport) -> v1::VipReport {
-    let VipReport { reserves, macs } = report;
+    let VipReport {
+        reserves,
+        macs,
+        guards,
+    } = report;
     v1::VipReport {
         reserves: reserves.iter().map(vip_reserve_to_wire).collect(),
         macs: macs
             .iter()
             .map(|(interface, mac)| (interface.clone(), mac.to_vec()))
+            .collect(),
+        guards: guards
+            .iter()
+            .map(|(interface, Guard { line, reason })| {
+                let guard = v1::Guard {
+                    line: v1::KernelLine::from(*line).into(),
+                    reason: reason.clone(),
+                };
+                (interface.clone(), guard)
+            })
             .collect(),
     }
 }
@@ -313,6 +335,17 @@ fn vip_from_wire(wire: &v1::VipReport) -> Result<VipReport, Invalid> {
             .macs
             .iter()
             .map(|(interface, bytes)| Ok((interface.clone(), mac("macs", bytes)?)))
+            .collect::<Result<_, _>>()?,
+        guards: wire
+            .guards
+            .iter()
+            .map(|(interface, wire)| {
+                let guard = Guard {
+                    line: KernelLine::from_wire(wire.line)?,
+                    reason: wire.reason.clone(),
+                };
+                Ok((interface.clone(), guard))
+            })
             .collect::<Result<_, _>>()?,
     })
 }

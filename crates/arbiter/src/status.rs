@@ -190,10 +190,17 @@ fn vips(core: &Core, state: &ReserveState) -> Vec<v1::VipStatus> {
     let held = |address| {
         reported.is_some_and(|r| r.vips.iter().any(|vip| vip.address == address && vip.held))
     };
-    let vips = state.spec.vips.iter().map(|vip| v1::VipStatus {
-        address: format!("{}/{}", vip.address, vip.prefix),
-        interface: vip.interface.clone(),
-        held: held(vip.address),
+    let vips = state.spec.vips.iter().map(|vip| {
+        let guard = core.view().guards.get(&vip.interface);
+        v1::VipStatus {
+            address: format!("{}/{}", vip.address, vip.prefix),
+            interface: vip.interface.clone(),
+            held: held(vip.address),
+            line: guard
+                .map_or(v1::KernelLine::Unspecified, |g| g.line.into())
+                .into(),
+            line_reason: guard.map(|g| g.reason.clone()).unwrap_or_default(),
+        }
     });
     vips.collect()
 }

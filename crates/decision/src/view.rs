@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use haarb_model::{
-    Agent, Data, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report, ReserveName,
+    Agent, Data, Guard, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report, ReserveName,
     Segment, ServiceRun, Span, SwitchAnswer, SyncReserve, VipReserve,
 };
 
@@ -65,6 +65,8 @@ pub struct View {
     pub vip_failed_since: BTreeMap<ReserveName, Mono>,
     /// Our MAC addresses on interfaces that carry virtual IPs.
     pub macs: BTreeMap<String, [u8; 6]>,
+    /// What ends the virtual IPs in the kernel when the vip-agent cannot, by interface.
+    pub guards: BTreeMap<String, Guard>,
     /// Replicas, as the syncer reported them last.
     pub replicas: BTreeMap<ReserveName, SyncReserve>,
     /// Services, as the supervisor reported them last.
@@ -142,6 +144,7 @@ impl View {
             vips: BTreeMap::new(),
             vip_failed_since: BTreeMap::new(),
             macs: BTreeMap::new(),
+            guards: BTreeMap::new(),
             replicas: BTreeMap::new(),
             services: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -202,6 +205,7 @@ impl View {
             }
             Report::Vip(vip) => {
                 self.macs = vip.macs;
+                self.guards = vip.guards;
                 for part in &vip.reserves {
                     if part.error.is_empty() {
                         self.vip_failed_since.remove(&part.reserve);

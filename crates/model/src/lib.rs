@@ -20,9 +20,9 @@ pub use duties::{Duties, LinkDuties, ReserveDuties, ServiceDuty, SyncDuty, VipDu
 pub use event::{Event, Severity};
 pub use name::{InvalidName, NetworkName, NodeName, ReserveName};
 pub use report::{
-    Agent, DirectoryReport, DirectoryState, HeldVip, LinkReport, NeighbourReport, PathReport,
-    ProbeAnswer, ProbeReport, Report, ServiceReport, ServiceRun, ServiceState, SwitchAnswer,
-    SwitchReport, SyncReport, SyncReserve, VipReport, VipReserve,
+    Agent, DirectoryReport, DirectoryState, Guard, HeldVip, KernelLine, LinkReport,
+    NeighbourReport, PathReport, ProbeAnswer, ProbeReport, Report, ServiceReport, ServiceRun,
+    ServiceState, SwitchAnswer, SwitchReport, SyncReport, SyncReserve, VipReport, VipReserve,
 };
 pub use role::{Data, Epoch, Mode, Prefer, Role};
 pub use segment::{NetworkSpec, NodeSpec, ReserveSpec, Segment, Timing, VipSpec};

@@ -182,6 +182,45 @@ pub struct VipReport {
     pub reserves: Vec<VipReserve>,
     /// Our MAC address per interface that carries a VIP; neighbours learn them from our advert.
     pub macs: BTreeMap<String, [u8; 6]>,
+    /// What stands behind a dead agent, per interface that carries a VIP.
+    pub guards: BTreeMap<String, Guard>,
+}
+
+/// What ends the virtual IPs of an interface in the kernel when the vip-agent cannot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// The first line.
+    pub line: KernelLine,
+    /// Why it is not a better one, and what to do about it; empty for the best.
+    pub reason: String,
+}
+
+/// How the kernel ends a virtual IP by itself, the weakest first. The address lifetime is always
+/// underneath, so that the address really goes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KernelLine {
+    /// The lifetime of the address alone: whole seconds, up to 1.2 s after the lease.
+    #[default]
+    Lifetime,
+    /// An nftables set with timeouts: at the lease, to the kernel's tick.
+    Nftables,
+    /// An eBPF program with the absolute deadline: at the lease, exactly.
+    Ebpf,
+}
+
+impl KernelLine {
+    /// Every line.
+    pub const ALL: [Self; 3] = [Self::Lifetime, Self::Nftables, Self::Ebpf];
+
+    /// The word for it in status and scripts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lifetime => "address-lifetime",
+            Self::Nftables => "nftables",
+            Self::Ebpf => "ebpf",
+        }
+    }
 }
 
 /// The virtual IPs of one reserve.

@@ -101,6 +101,7 @@ impl VipAgent {
                 })
                 .collect(),
             macs: [("red".to_owned(), mac)].into(),
+            guards: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -10,6 +10,8 @@ use std::future::poll_fn;
 use haarb_config::Config;
 use haarb_daemon::timer::Alarm;
 use haarb_daemon::{ArbiterLink, FromArbiter, clock};
+use haarb_gate::Gate;
+use haarb_model::{Guard, KernelLine, Mono, Span};
 
 use crate::error::{AgentError, KernelError};
 use crate::kernel::Kernel;
@@ -21,6 +23,9 @@ use crate::system;
 /// Rounds of work and results in one turn; a plan that has not settled by then has met a
 /// fault that repeats, and goes on in the next turn.
 const ROUNDS_MAX: usize = 8;
+
+/// How often it is checked that nobody removed the gate.
+const INSPECT: Span = Span::from_secs(5);
 
 /// How the agent ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +40,13 @@ pub enum End {
 pub struct Agent {
     plan: Plan,
     kernel: Kernel,
+    gate: Gate,
     ports: Ports,
     record: Record,
     arbiter: ArbiterLink,
     alarm: Alarm,
+    /// When the gate is looked at next.
+    inspect_at: Mono,
 }
 
 /// What ended a wait.
@@ -63,13 +71,20 @@ impl Agent {
         let mut agent = Self {
             plan,
             kernel: Kernel::open()?,
+            gate: Gate::open(),
             ports: Ports::default(),
             record,
             arbiter,
             alarm: Alarm::new().map_err(AgentError::Loop)?,
+            inspect_at: clock::now() + INSPECT,
         };
         let snapshot = agent.kernel.snapshot().await?;
+        let Event::Snapshot { links, .. } = &snapshot else {
+            return Ok(agent);
+        };
+        let interfaces: Vec<_> = links.iter().map(|link| link.index).collect();
         agent.turn(vec![snapshot]).await;
+        agent.gate.sweep(interfaces.into_iter());
         Ok(agent)
     }
 
@@ -119,6 +134,10 @@ impl Agent {
             End::Restart => tracing::info!("leaving the addresses under their leases: restart"),
             End::Stop => {
                 self.turn(vec![Event::Stop]).await;
+                // What could not be let go stays behind a shut gate.
+                if self.plan.doors(clock::now()).is_empty() {
+                    self.gate.clear();
+                }
                 // The link's tasks get their turns to send the last report.
                 for _ in 0..16 {
                     tokio::task::yield_now().await;
@@ -130,8 +149,11 @@ impl Agent {
     /// One turn of the loop.
     async fn turn(&mut self, events: Vec<Event>) {
         let now = clock::now();
-        // First of all: were we frozen, has a lease run out?
-        self.plan.wake(now);
+        // First of all: were we frozen, has a lease run out? Who wakes up lets go before it
+        // reads or asks anything.
+        if self.plan.wake(now) {
+            self.work().await;
+        }
         for event in events {
             self.prepare(&event);
             self.plan.feed(now, event);
@@ -143,6 +165,7 @@ impl Agent {
             self.arbiter.report(report);
         }
         self.record.write(self.plan.leases());
+        self.mend_gate(clock::now());
         for note in self.plan.take_notes() {
             if note.is_warning() {
                 tracing::warn!("{note}");
@@ -190,6 +213,8 @@ impl Agent {
     /// Does what the plan asks until it asks for nothing more.
     async fn work(&mut self) {
         for _ in 0..ROUNDS_MAX {
+            // The gate opens before an address comes and shuts before it goes.
+            self.move_gate();
             let work = self.plan.work(clock::now());
             if work.is_empty() {
                 return;
@@ -197,6 +222,42 @@ impl Agent {
             for step in work {
                 self.step(step).await;
             }
+        }
+    }
+
+    /// Brings the kernel's gate in line with the leases: one map update for each that changed.
+    fn move_gate(&mut self) {
+        let now = clock::now();
+        if let Err(error) = self.gate.set(self.plan.doors(now)) {
+            tracing::warn!("{error}");
+            self.plan.feed(now, Event::GateLost);
+        }
+        for link in self.plan.unguarded() {
+            let guard = match link.asks {
+                true => self.gate.guard(link.index, &link.name),
+                false => Guard {
+                    line: KernelLine::Lifetime,
+                    reason: "others do not reach it by ARP or neighbour discovery: there is \
+                             nothing to gate"
+                        .into(),
+                },
+            };
+            self.plan.feed(now, Event::Guarded { link, guard });
+        }
+    }
+
+    /// Puts back what somebody else took from the gate.
+    fn mend_gate(&mut self, now: Mono) {
+        if now < self.inspect_at {
+            return;
+        }
+        self.inspect_at = now + INSPECT;
+        let links = self.plan.links().map(|link| link.index).collect();
+        for interface in self.gate.mend(&links) {
+            tracing::warn!(
+                "somebody removed haarb's gate from {interface}; put it back; look for scripts \
+                 that delete qdiscs there or flush the nftables ruleset"
+            );
         }
     }
 
@@ -213,8 +274,9 @@ impl Agent {
                 }
             }
             Work::Add { id, .. } | Work::Refresh { id, .. } | Work::Remove(id) => {
-                let outcome = self.ask_kernel(id, &step).await;
-                self.plan.done(clock::now(), id, outcome);
+                if let Some(outcome) = self.ask_kernel(id, &step).await {
+                    self.plan.done(clock::now(), id, outcome);
+                }
             }
             Work::Announce(id) => {
                 if let Err(error) = self.send(id, Ports::announce) {
@@ -228,21 +290,25 @@ impl Agent {
         }
     }
 
-    async fn ask_kernel(&self, id: VipId, step: &Work) -> Outcome {
+    /// `None`: the lease has run out since the plan was made, and the next round lets go.
+    async fn ask_kernel(&self, id: VipId, step: &Work) -> Option<Outcome> {
         let Some(vip) = self.plan.vip(id) else {
-            return Outcome::Gone;
+            return Some(Outcome::Gone);
         };
         let Some(link) = self.plan.link_of(&vip.interface) else {
-            return Outcome::Gone;
+            return Some(Outcome::Gone);
         };
-        let now = clock::now();
-        match *step {
-            Work::Add { seconds, .. } => self.kernel.add(vip, link.index, seconds, now).await,
-            Work::Refresh { seconds, .. } => {
-                self.kernel.refresh(vip, link.index, seconds, now).await
-            }
-            _ => self.kernel.remove(vip, link.index).await,
+        if matches!(step, Work::Remove(_)) {
+            return Some(self.kernel.remove(vip, link.index).await);
         }
+        // Not the seconds of the plan: we may have stood still since, and a lifetime begins
+        // anew when the kernel gets it.
+        let now = clock::now();
+        let seconds = self.plan.lifetime(id, now)?;
+        Some(match step {
+            Work::Add { .. } => self.kernel.add(vip, link.index, seconds, now).await,
+            _ => self.kernel.refresh(vip, link.index, seconds, now).await,
+        })
     }
 
     fn send(

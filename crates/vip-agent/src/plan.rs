@@ -14,7 +14,8 @@ mod reserve;
 
 use std::collections::BTreeMap;
 
-use haarb_model::{Mono, Report, Span, VipReport, VipSpec};
+use haarb_gate::Doors;
+use haarb_model::{Guard, Mono, Report, Span, VipReport, VipSpec};
 
 use address::{Step, Wanted};
 pub use event::{Event, Found, Lease, Link, Note, Outcome, ReserveSetup, Setup, VipId, Work};
@@ -30,6 +31,8 @@ pub struct Plan {
     window: Span,
     reserves: Vec<Reserve>,
     links: Links,
+    /// What stands behind us, by interface.
+    guards: BTreeMap<String, (u32, Guard)>,
     /// Leftovers of ours where the configuration has no VIP.
     strays: Vec<Found>,
     /// Addresses to be announced once, out of turn: conflicts.
@@ -62,6 +65,7 @@ impl Plan {
             window: setup.vip_probe,
             reserves,
             links: Links::new(),
+            guards: BTreeMap::new(),
             strays: Vec::new(),
             defend: Vec::new(),
             notes: Vec::new(),
@@ -77,8 +81,9 @@ impl Plan {
     /// Begins a turn. A gap longer than the lease since the last one means that we were
     /// frozen, and that others may hold what we held: what has run out is let go before
     /// anything else is weighed, and what still waits to be read renews nothing (rule X1).
-    /// Only a lease made for longer (maintenance) outlives such a gap.
-    pub fn wake(&mut self, now: Mono) {
+    /// Only a lease made for longer (maintenance) outlives such a gap. Returns whether there is
+    /// something to let go.
+    pub fn wake(&mut self, now: Mono) -> bool {
         let gap = self.turned.map_or(Span::ZERO, |last| now.since(last));
         self.turned = Some(now);
         if gap > self.lease {
@@ -86,9 +91,13 @@ impl Plan {
             self.trusted_from = now + self.lease;
             self.notes.push(Note::Stalled(gap));
         }
+        let mut ended = false;
         for reserve in &mut self.reserves {
-            self.notes.extend(reserve.expire(now));
+            let note = reserve.expire(now);
+            ended |= note.is_some();
+            self.notes.extend(note);
         }
+        ended
     }
 
     /// Takes in what happened.
@@ -102,6 +111,14 @@ impl Plan {
             Event::AddressGone(found) => self.gone(&found),
             Event::Snapshot { links, addresses } => self.snapshot(links, &addresses, now),
             Event::Heard { interface, claim } => self.heard(&interface, claim, now),
+            Event::Guarded { link, guard } => {
+                let note = Note::Guarded(link.name.clone(), guard.clone());
+                let before = self.guards.insert(link.name, (link.index, guard.clone()));
+                if before.is_none_or(|(_, before)| before != guard) {
+                    self.notes.push(note);
+                }
+            }
+            Event::GateLost => self.guards.clear(),
             Event::Stop => {
                 self.stopping = true;
                 self.reserves.iter_mut().for_each(Reserve::release);
@@ -151,6 +168,7 @@ impl Plan {
 
     fn link_gone(&mut self, name: &str) {
         self.links.remove(name);
+        self.guards.remove(name);
         for address in self.reserves.iter_mut().flat_map(|r| &mut r.addresses) {
             if address.spec.interface == name {
                 address.lose();
@@ -259,6 +277,41 @@ impl Plan {
         work
     }
 
+    /// The interfaces with VIPs on which nothing stands behind us yet; tell of each by
+    /// [`Event::Guarded`].
+    #[must_use]
+    pub fn unguarded(&self) -> Vec<Link> {
+        let carries = |link: &&Link| self.vips().any(|vip| vip.interface == link.name);
+        let known = |link: &Link| {
+            let guard = self.guards.get(&link.name);
+            guard.is_some_and(|(index, _)| *index == link.index)
+        };
+        let links = self.links.values().filter(carries);
+        links.filter(|link| !known(link)).cloned().collect()
+    }
+
+    /// How long the kernel should keep a VIP that is taken or refreshed at this moment, in
+    /// seconds; `None`: its lease is over. To be asked right before: a lifetime is counted
+    /// from when the kernel gets it, however old the directive is.
+    #[must_use]
+    pub fn lifetime(&self, id: VipId, now: Mono) -> Option<u32> {
+        let until = self.reserves.get(id.0)?.until(now)?;
+        Some(address::lifetime(now, until))
+    }
+
+    /// What the kernel's gate should do with each VIP now: let it pass until the end of the
+    /// lease, or shut it out while it is still here. One that is not here, or that the server
+    /// has from somebody else, is none of the gate's business.
+    #[must_use]
+    pub fn doors(&self, now: Mono) -> Doors {
+        let doors = self.reserves.iter().flat_map(|reserve| {
+            let until = reserve.until(now);
+            let addresses = reserve.addresses.iter();
+            addresses.filter_map(move |address| Some((address.spec.address, address.door(until)?)))
+        });
+        doors.collect()
+    }
+
     /// The result of a step that the kernel was asked for.
     pub fn done(&mut self, now: Mono, id: VipId, outcome: Outcome) {
         let Some(address) = self.address(id) else {
@@ -329,6 +382,11 @@ impl Plan {
                 .map(|r| r.report(now, &self.links))
                 .collect(),
             macs: macs.collect(),
+            guards: self
+                .guards
+                .iter()
+                .map(|(interface, (_, guard))| (interface.clone(), guard.clone()))
+                .collect(),
         }
     }
 
@@ -365,6 +423,11 @@ impl Plan {
     pub fn vip(&self, id: VipId) -> Option<&VipSpec> {
         let address = self.reserves.get(id.0)?.addresses.get(id.1)?;
         Some(&address.spec)
+    }
+
+    /// Every interface.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
     }
 
     /// One interface.

@@ -110,6 +110,13 @@ fn reports() -> Vec<Report> {
                 error: "no such device".into(),
             }],
             macs: BTreeMap::from([("eth0".into(), [6, 5, 4, 3, 2, 1])]),
+            guards: BTreeMap::from([(
+                "eth0".into(),
+                Guard {
+                    line: KernelLine::Nftables,
+                    reason: "no eBPF".into(),
+                },
+            )]),
         }),
         Report::Sync(SyncReport {
             reserves: vec![SyncReserve {

@@ -5,7 +5,7 @@ use haarb_api::v1;
 use haarb_model::{DirectoryState, ServiceState};
 use serde_json::{Map, Value, json};
 
-use super::text::{directory_state, role, service_state, switch_answers};
+use super::text::{directory_state, kernel_lines, role, service_state, switch_answers};
 use crate::when::rfc3339;
 
 /// The whole status as one object.
@@ -105,6 +105,8 @@ fn reserve(r: &v1::ReserveStatus) -> Value {
             "address": v.address,
             "interface": v.interface,
             "held": v.held,
+            "kernel_lines": kernel_lines(v.line()),
+            "kernel_line_reason": v.line_reason,
         })).collect::<Vec<_>>(),
         "services": r.services.iter().map(|s| json!({
             "name": s.name,

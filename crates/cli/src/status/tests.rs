@@ -52,6 +52,8 @@ fn reserve() -> v1::ReserveStatus {
             address: "10.77.1.100/24".into(),
             interface: "eth0".into(),
             held: true,
+            line: v1::KernelLine::Ebpf.into(),
+            line_reason: String::new(),
         }],
         services: vec![v1::Service {
             name: "relay".into(),
@@ -126,6 +128,8 @@ fn troubled() -> v1::Status {
     r.not_eligible = "one of its networks is down".into();
     r.data = v1::Data::Stale.into();
     r.vips[0].held = false;
+    r.vips[0].line = v1::KernelLine::Lifetime.into();
+    r.vips[0].line_reason = "the kernel refused an eBPF map".into();
     r.services[0].state = v1::ServiceState::Failed.into();
     r.directories[0].state = v1::DirectoryState::Error.into();
     r.directories[0].error = "no space left on device".into();
@@ -164,7 +168,7 @@ fn a_healthy_server_reads_at_a_glance() {
             blue     heard       rtt 180us    loss 0.0%   in 12.5%  out -      echo 4.2ms ago    datagram 900us ago
 
         reserve sip   ACTIVE   served here   epoch 12   since 2026-03-01 12:00:00.000 (1m 1s)
-          vip        10.77.1.100/24           eth0       held here
+          vip        10.77.1.100/24           eth0       held here; lease ended by ebpf, address-lifetime
           service    relay                    running
           directory  /srv/sip                 in-sync
 
@@ -193,7 +197,8 @@ fn trouble_stands_out() {
 
         reserve sip   WAITING   NOBODY SERVES   epoch 12   since 2026-03-01 12:00:00.000 (1m 1s)
           here       CANNOT TAKE OVER: one of its networks is down; data stale
-          vip        10.77.1.100/24           eth0       not here
+          vip        10.77.1.100/24           eth0       not here; lease ended by address-lifetime
+                     the kernel refused an eBPF map
           service    relay                    failed
           directory  /srv/sip                 error              3 files to go, lag 1m 1s no space left on device
           conflicts  2 file versions were moved aside, none was lost
@@ -244,6 +249,8 @@ fn scripts_find_every_promised_key() {
         "/reserves/0/vips/0/address",
         "/reserves/0/vips/0/interface",
         "/reserves/0/vips/0/held",
+        "/reserves/0/vips/0/kernel_lines/0",
+        "/reserves/0/vips/0/kernel_line_reason",
         "/reserves/0/services/0/name",
         "/reserves/0/services/0/state",
         "/reserves/0/directories/0/path",
@@ -371,7 +378,12 @@ fn scripts_find_every_promised_key() {
                 {
                   "address": "10.77.1.100/24",
                   "held": true,
-                  "interface": "eth0"
+                  "interface": "eth0",
+                  "kernel_line_reason": "",
+                  "kernel_lines": [
+                    "ebpf",
+                    "address-lifetime"
+                  ]
                 }
               ]
             }

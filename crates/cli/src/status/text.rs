@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use haarb_api::v1;
-use haarb_model::{Data, DirectoryState, Role, ServiceState, Span};
+use haarb_model::{Data, DirectoryState, KernelLine, Role, ServiceState, Span};
 use jiff::tz::TimeZone;
 
 use crate::when::{lasting, local};
@@ -200,10 +200,18 @@ impl Page<'_> {
         }
         for v in &r.vips {
             let held = if v.held { "held here" } else { "not here" };
+            let lines = kernel_lines(v.line()).join(", ");
+            let lease = match lines.as_str() {
+                "" => String::new(),
+                lines => format!("; lease ended by {lines}"),
+            };
             self.line(format!(
-                "  vip        {:<24} {:<10} {held}",
+                "  vip        {:<24} {:<10} {held}{lease}",
                 v.address, v.interface
             ));
+            if !v.line_reason.is_empty() {
+                self.line(format!("             {}", v.line_reason));
+            }
         }
         for s in &r.services {
             let state = service_state(s.state()).map_or("unknown", ServiceState::as_str);
@@ -366,6 +374,20 @@ pub(super) const fn switch_answers(answer: v1::SwitchAnswer) -> Option<bool> {
         v1::SwitchAnswer::Answers => Some(true),
         v1::SwitchAnswer::Silent => Some(false),
     }
+}
+
+/// What ends a virtual IP in the kernel when no process can, the first line first; the address
+/// lifetime is under every other. Empty: not known yet.
+pub(super) fn kernel_lines(line: v1::KernelLine) -> Vec<&'static str> {
+    let line = match line {
+        v1::KernelLine::Unspecified => return Vec::new(),
+        v1::KernelLine::Lifetime => KernelLine::Lifetime,
+        v1::KernelLine::Nftables => KernelLine::Nftables,
+        v1::KernelLine::Ebpf => KernelLine::Ebpf,
+    };
+    let mut lines = vec![line.as_str(), KernelLine::Lifetime.as_str()];
+    lines.dedup();
+    lines
 }
 
 pub(super) const fn service_state(state: v1::ServiceState) -> Option<ServiceState> {

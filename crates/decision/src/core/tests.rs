@@ -194,6 +194,7 @@ impl Bench {
         let report = VipReport {
             reserves: vec![part],
             macs: BTreeMap::new(),
+            guards: BTreeMap::new(),
         };
         self.feed(Input::Report(Agent::VipAgent, Report::Vip(report)));
         let report = SyncReport {
@@ -475,6 +476,7 @@ fn a_restarted_arbiter_waits_for_the_vip_agent_and_goes_on_in_the_same_epoch() {
                 error: String::new(),
             }],
             macs: BTreeMap::new(),
+            guards: BTreeMap::new(),
         };
         core.step(now, Input::Report(Agent::VipAgent, Report::Vip(report)));
         assert_eq!(reserve(&core).role, expected, "{held} {epoch} {left_ms}");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use haarb_gate::Door;
 use haarb_model::{Mono, Span, VipSpec};
 
 use super::announce::Announcer;
@@ -84,6 +85,16 @@ impl Address {
             probe: None,
             claim: None,
             defended: None,
+        }
+    }
+
+    /// What the kernel's gate should do with it under a lease until then.
+    pub(crate) fn door(&self, until: Option<Mono>) -> Option<Door> {
+        match until {
+            // It cannot be taken: no gate of ours may stand before the server's own address.
+            Some(_) if self.ours.is_none() && !self.aliens.is_empty() => None,
+            Some(until) => Some(Door::Until(until)),
+            None => self.ours.map(|_| Door::Shut),
         }
     }
 
@@ -267,7 +278,7 @@ impl Address {
 }
 
 /// The kernel's lifetime for a lease: whole seconds, at least as long.
-fn lifetime(now: Mono, until: Mono) -> u32 {
+pub(super) fn lifetime(now: Mono, until: Mono) -> u32 {
     let micros = (until + KERNEL_EARLY).since(now).as_micros();
     // u32::MAX means for ever (rtnetlink(7)), which must never be asked for.
     u32::try_from(micros.div_ceil(1_000_000)).map_or(u32::MAX - 1, |s| s.clamp(1, u32::MAX - 1))

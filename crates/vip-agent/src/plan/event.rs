@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use haarb_model::{Epoch, Mono, ReserveDuties, ReserveName, Span, VipSpec};
+use haarb_model::{Epoch, Guard, Mono, ReserveDuties, ReserveName, Span, VipSpec};
 
 use crate::claim::{Claim, Mac};
 
@@ -107,6 +107,15 @@ pub enum Event {
         /// What it says.
         claim: Claim,
     },
+    /// What the kernel's gate gives an interface.
+    Guarded {
+        /// The interface.
+        link: Link,
+        /// The line, and why it is not a better one.
+        guard: Guard,
+    },
+    /// The gate had to be given up: every interface must be guarded anew.
+    GateLost,
     /// Let go of everything, for good.
     Stop,
 }
@@ -188,6 +197,8 @@ pub enum Note {
     },
     /// We were frozen for this long (rule X1).
     Stalled(Span),
+    /// What stands behind us on an interface from now on.
+    Guarded(String, Guard),
     /// Something could not be done.
     Failed(String),
 }
@@ -196,7 +207,11 @@ impl Note {
     /// Whether an operator should look.
     #[must_use]
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::Taken(_) | Self::Released(_))
+        match self {
+            Self::Taken(_) | Self::Released(_) => false,
+            Self::Guarded(_, guard) => !guard.reason.is_empty(),
+            _ => true,
+        }
     }
 }
 
@@ -231,6 +246,14 @@ impl fmt::Display for Note {
                 f,
                 "was frozen for {gap}, longer than a lease: lets go of what ran out, first of all (X1)"
             ),
+            Self::Guarded(interface, Guard { line, reason }) => {
+                let line = line.as_str();
+                write!(f, "the kernel ends leases on {interface} by {line}")?;
+                if reason.is_empty() {
+                    return Ok(());
+                }
+                write!(f, ", not better because {reason}")
+            }
             Self::Failed(error) => f.write_str(error),
         }
     }

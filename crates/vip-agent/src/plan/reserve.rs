@@ -70,6 +70,11 @@ impl Reserve {
         }
     }
 
+    /// The end of the lease, if it is still to come.
+    pub(crate) fn until(&self, now: Mono) -> Option<Mono> {
+        self.until.filter(|&until| until > now)
+    }
+
     /// Lets go of everything until told otherwise.
     pub(crate) fn release(&mut self) {
         self.until = None;

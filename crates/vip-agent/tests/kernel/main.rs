@@ -3,6 +3,8 @@
 //!
 //! Times are asserted coarsely: a machine that runs tests stalls for tens of milliseconds.
 
+mod client;
+mod gate;
 mod net;
 mod server;
 
@@ -44,7 +46,12 @@ fn main() -> std::process::ExitCode {
         trial("restarted_it_goes_on_without_a_flap", restarted),
         trial("sigterm_lets_go_and_sigusr1_does_not", signals),
         trial("thawed_it_lets_go_first", thawed),
+        trial("frozen_the_gate_ends_the_lease", gate::frozen),
+        trial("killed_the_gate_ends_the_lease", gate::killed),
+        trial("without_a_gate_the_lifetime_ends_it", gate::lifetime_alone),
+        trial("killed_and_restarted_no_request_is_lost", gate::restarted),
     ];
+    trials.push(trial("measure_a_dead_agent", gate::measure).with_ignored_flag(true));
     trials.push(trial("measure_take_and_release", measure).with_ignored_flag(true));
     if reason.is_some() {
         trials = trials

@@ -225,6 +225,13 @@ impl Other {
         }
     }
 
+    /// Asks once who has each VIP.
+    pub(crate) fn probe(&self) {
+        for vip in &self.vips {
+            self.ports.probe(vip, &self.link).expect("sent");
+        }
+    }
+
     /// What it has heard since it was asked last.
     pub(crate) fn heard(&self) -> Vec<Claim> {
         let mut claims = self.backlog.take();

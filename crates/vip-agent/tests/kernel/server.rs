@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::client::Without;
 use haarb_api::v1::arbiter_server::{Arbiter, ArbiterServer};
 use haarb_api::{Directive, v1};
 use haarb_config::Config;
 use haarb_daemon::{ArbiterLink, FromArbiter, clock};
 use haarb_model::{
-    Epoch, Mono, Report, ReserveDuties, ReserveName, Role, ServiceDuty, Span, SyncDuty, VipDuty,
-    VipReserve, VipSpec,
+    Epoch, Guard, Mono, Report, ReserveDuties, ReserveName, Role, ServiceDuty, Span, SyncDuty,
+    VipDuty, VipReserve, VipSpec,
 };
 use haarb_vip_agent::agent::{Agent, End};
 use haarb_vip_agent::lease::Record;
@@ -189,6 +190,7 @@ async fn until(
 pub(crate) struct Process {
     child: Child,
     run_dir: TempDir,
+    without: Without,
     to_agent: mpsc::Receiver<mpsc::Sender<Result<v1::Directive, tonic::Status>>>,
     attached: Option<mpsc::Sender<Result<v1::Directive, tonic::Status>>>,
     pub(crate) reports: mpsc::Receiver<Report>,
@@ -225,6 +227,11 @@ impl Arbiter for TestArbiter {
 impl Process {
     /// Starts the arbiter and the agent, and waits until it has attached.
     pub(crate) async fn start() -> Self {
+        Self::start_without(Without::Nothing).await
+    }
+
+    /// The same, with an agent to which the kernel refuses something.
+    pub(crate) async fn start_without(without: Without) -> Self {
         let run_dir = TempDir::new().expect("a directory");
         std::fs::write(run_dir.path().join("haarb.yaml"), CONFIG).expect("written");
         let socket = haarb_api::transport::agent_socket(run_dir.path());
@@ -241,8 +248,9 @@ impl Process {
                 .serve_with_incoming(UnixListenerStream::new(listener)),
         );
         let mut process = Self {
-            child: spawn(run_dir.path()),
+            child: spawn(run_dir.path(), without),
             run_dir,
+            without,
             to_agent,
             attached: None,
             reports,
@@ -276,6 +284,22 @@ impl Process {
         until(&mut self.reports, what, wanted).await
     }
 
+    /// What it says about the kernel's line on its interface.
+    pub(crate) async fn guard(&mut self) -> Guard {
+        let said = async {
+            loop {
+                let report = self.reports.recv().await.expect("it lives");
+                if let Report::Vip(report) = report
+                    && let Some(guard) = report.guards.get("eth0")
+                {
+                    return guard.clone();
+                }
+            }
+        };
+        let said = tokio::time::timeout(super::PATIENCE, said).await;
+        said.expect("a report of the gate")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, signal).expect("a signal to our child");
@@ -295,7 +319,7 @@ impl Process {
 
     /// Starts the agent again in the same run directory.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(self.run_dir.path());
+        self.child = spawn(self.run_dir.path(), self.without);
         self.attach().await;
     }
 }
@@ -307,8 +331,10 @@ impl Drop for Process {
     }
 }
 
-fn spawn(run_dir: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_haarb-vip-agent"))
+fn spawn(run_dir: &Path, without: Without) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_haarb-vip-agent"));
+    without.apply(&mut command);
+    command
         .args(["--node", "alpha", "--config"])
         .arg(run_dir.join("haarb.yaml"))
         .arg("--run-dir")

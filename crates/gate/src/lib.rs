@@ -1,0 +1,17 @@
+//! The gate: the kernel itself ends a virtual IP at the end of its lease, to the moment, though
+//! no process of ours may run any more.
+//!
+//! It never decides how long an address is held, and an address that it was not told of is none
+//! of its business. First line: a program on each interface that compares an absolute
+//! `CLOCK_BOOTTIME` deadline ([`program`], [`bpf`], `tc`). [`Gate`] chooses, and says why.
+
+#![warn(missing_docs)]
+
+mod asm;
+pub mod bpf;
+mod gate;
+pub mod netlink;
+pub mod program;
+mod tc;
+
+pub use gate::{Door, Doors, Gate};

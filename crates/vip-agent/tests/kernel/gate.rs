@@ -1,0 +1,222 @@
+//! The lines behind a dead agent: what a client sees of a VIP when nobody can let go of it.
+//!
+//! What the gate does is exact and asserted so: a request that leaves after the deadline is not
+//! answered, however the machine stalls, because the kernel compares clocks. Within 50 ms is
+//! asked of nftables, whose timeouts are counted by the kernel's tick.
+
+use haarb_daemon::clock;
+use haarb_model::{KernelLine, Mono, Span, VipSpec};
+use nix::sys::signal::Signal;
+
+use crate::client::{Client, Without, between, last_answered, late_ms};
+use crate::net::{Net, Other};
+use crate::server::{Process, all_held, hold, vips};
+
+/// Long enough that the address is still there for a while after the lease: its lifetime is
+/// counted in whole seconds.
+const LEASE_MS: u64 = 1_100;
+/// How late the kernel may end a lease by a gate.
+const GATE_LATE: Span = Span::from_millis(50);
+
+/// How an agent dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Frozen,
+    Killed,
+}
+
+impl Fault {
+    const fn signal(self) -> Signal {
+        match self {
+            Self::Frozen => Signal::SIGSTOP,
+            Self::Killed => Signal::SIGKILL,
+        }
+    }
+}
+
+/// The client's own address, so that it can ask.
+fn client_of(vip: &VipSpec) -> VipSpec {
+    let address = match vip.address {
+        std::net::IpAddr::V4(_) => "10.77.1.7".parse(),
+        std::net::IpAddr::V6(_) => "fd77:1::7".parse(),
+    };
+    VipSpec {
+        address: address.expect("an address"),
+        ..vip.clone()
+    }
+}
+
+/// What was measured of one dead agent.
+struct Seen {
+    /// The last answered request left this long after the end of the lease; negative: before.
+    late_ms: f64,
+    /// The address was still there then.
+    still_there: bool,
+    /// Requests that were answered after the grace of [`GATE_LATE`].
+    after: usize,
+}
+
+/// Takes a VIP under a lease, lets the agent die, and asks from the other end of the cable.
+async fn die(net: &Net, vip: &VipSpec, without: Without, fault: Fault) -> Seen {
+    let other = Other::new(net, &vips()).await;
+    let mut agent = Process::start_without(without).await;
+    let duty = hold(1, LEASE_MS);
+    let until = duty[0].vip.until;
+    agent.tell(duty).await;
+    agent.until("both held", |r| all_held(r, true)).await;
+    let client = net.there(|| Client::start(vip.address));
+    // The first answers are there before it dies.
+    sleep_until(clock::now() + Span::from_millis(200)).await;
+    other.heard();
+    other.probe();
+    other.hears(vip.address, 1).await;
+    agent.signal(fault.signal());
+    sleep_until(until + GATE_LATE).await;
+    other.heard();
+    other.probe();
+    sleep_until(until + GATE_LATE.times(3)).await;
+    let silent = !other.heard().iter().any(|c| c.address == vip.address);
+    // Asked last: it was there all the time while nobody answered.
+    let still_there = net.has(vip.address).await;
+    // Long enough for the slowest address lifetime.
+    sleep_until(until + Span::from_millis(1_600)).await;
+    let requests = client.finish();
+    assert!(!net.has(vip.address).await, "the lifetime is underneath");
+    let last = last_answered(&requests).expect("it was reachable");
+    let (after, _) = between(&requests, until + GATE_LATE, Mono::FAR);
+    assert_eq!(silent, after == 0, "ARP and ND end with the rest");
+    Seen {
+        late_ms: late_ms(last, until),
+        still_there,
+        after,
+    }
+}
+
+async fn sleep_until(moment: Mono) {
+    tokio::time::sleep(moment.since(clock::now()).to_duration()).await;
+}
+
+/// The other side gets addresses to ask from.
+async fn with_client(net: &Net) {
+    for vip in vips() {
+        net.add_there(&client_of(&vip)).await;
+    }
+}
+
+/// The agent says which line it has; a kernel that has not got it makes the test pointless.
+async fn has_line(without: Without, wanted: KernelLine) -> bool {
+    let mut agent = Process::start_without(without).await;
+    let guard = agent.guard().await;
+    if guard.line != wanted {
+        println!("skipped: {} instead: {}", guard.line.as_str(), guard.reason);
+        return false;
+    }
+    assert_eq!(guard.reason.is_empty(), wanted == KernelLine::Ebpf);
+    agent.end(Signal::SIGTERM);
+    true
+}
+
+async fn ends_exactly(net: Net, without: Without, line: KernelLine, fault: Fault) {
+    if !has_line(without, line).await {
+        return;
+    }
+    with_client(&net).await;
+    for vip in vips() {
+        let seen = die(&net, &vip, without, fault).await;
+        println!(
+            "{:?} {fault:?} {}: last answer {:+.1} ms from the end of the lease, address {}",
+            line,
+            vip.address,
+            seen.late_ms,
+            if seen.still_there {
+                "still there"
+            } else {
+                "gone"
+            }
+        );
+        assert_eq!(seen.after, 0, "answered after the lease");
+        assert!(seen.still_there, "the gate did it, not the lifetime");
+    }
+}
+
+pub(crate) async fn frozen(net: Net) {
+    ends_exactly(net, Without::Nothing, KernelLine::Ebpf, Fault::Frozen).await;
+}
+
+pub(crate) async fn killed(net: Net) {
+    ends_exactly(net, Without::Nothing, KernelLine::Ebpf, Fault::Killed).await;
+}
+
+/// Without either the address lifetime does it, later, and the agent says so.
+pub(crate) async fn lifetime_alone(net: Net) {
+    with_client(&net).await;
+    let [v4, _] = vips();
+    let mut agent = Process::start_without(Without::EbpfAndNftables).await;
+    let guard = agent.guard().await;
+    assert_eq!(guard.line, KernelLine::Lifetime);
+    for word in ["eBPF", "CAP_"] {
+        assert!(guard.reason.contains(word), "{}", guard.reason);
+    }
+    agent.end(Signal::SIGTERM);
+    let seen = die(&net, &v4, Without::EbpfAndNftables, Fault::Frozen).await;
+    assert!(seen.after > 0 && seen.late_ms < 1_500.0, "{}", seen.late_ms);
+}
+
+/// Killed and started again within its lease: every request of the client is answered.
+pub(crate) async fn restarted_without_loss(net: Net, without: Without) {
+    with_client(&net).await;
+    let [v4, _] = vips();
+    let mut agent = Process::start_without(without).await;
+    agent.tell(hold(1, 20_000)).await;
+    agent.until("both held", |r| all_held(r, true)).await;
+    let client = net.there(|| Client::start(v4.address));
+    sleep_until(clock::now() + Span::from_millis(100)).await;
+    let began = clock::now();
+    for _ in 0..3 {
+        agent.end(Signal::SIGKILL);
+        agent.start_again().await;
+        agent.until("both kept", |r| all_held(r, true)).await;
+    }
+    let ended = clock::now();
+    agent.tell(hold(1, 20_000)).await;
+    agent.until("both held", |r| all_held(r, true)).await;
+    let requests = client.finish();
+    let (answered, lost) = between(&requests, began, ended);
+    assert!(answered > 10, "the client asked {answered} times");
+    assert_eq!(lost, 0, "lost, of {answered}");
+    agent.end(Signal::SIGTERM);
+}
+
+pub(crate) async fn restarted(net: Net) {
+    restarted_without_loss(net, Without::Nothing).await;
+}
+
+/// Not a test: when the last answer came, over many deaths.
+pub(crate) async fn measure(net: Net) {
+    const ROUNDS: usize = 20;
+    with_client(&net).await;
+    let [v4, v6] = vips();
+    for (line, without) in [
+        (KernelLine::Ebpf, Without::Nothing),
+        (KernelLine::Lifetime, Without::EbpfAndNftables),
+    ] {
+        for fault in [Fault::Frozen, Fault::Killed] {
+            for vip in [&v4, &v6] {
+                let mut times = Vec::new();
+                for _ in 0..ROUNDS {
+                    times.push(die(&net, vip, without, fault).await.late_ms);
+                }
+                times.sort_unstable_by(f64::total_cmp);
+                println!(
+                    "{} {fault:?} {}: last answer after the lease, n {ROUNDS}: min {:+.2}, \
+                     median {:+.2}, max {:+.2} ms",
+                    line.as_str(),
+                    vip.address,
+                    times[0],
+                    times[ROUNDS / 2],
+                    times[ROUNDS - 1]
+                );
+            }
+        }
+    }
+}
