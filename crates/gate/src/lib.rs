@@ -3,7 +3,8 @@
 //!
 //! It never decides how long an address is held, and an address that it was not told of is none
 //! of its business. First line: a program on each interface that compares an absolute
-//! `CLOCK_BOOTTIME` deadline ([`program`], [`bpf`], `tc`). [`Gate`] chooses, and says why.
+//! `CLOCK_BOOTTIME` deadline ([`program`], [`bpf`], `tc`). Where the kernel gives us no eBPF: an
+//! nftables set whose elements time out (`nft`). [`Gate`] chooses, and says why (decision 0005).
 
 #![warn(missing_docs)]
 
@@ -11,6 +12,7 @@ mod asm;
 pub mod bpf;
 mod gate;
 pub mod netlink;
+mod nft;
 pub mod program;
 mod tc;
 

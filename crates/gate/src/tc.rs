@@ -70,8 +70,16 @@ impl TrafficControl {
     }
 
     /// Puts the programs (by descriptor: in, out) on an interface, in place of older ones of
-    /// ours without a moment between them.
+    /// ours without a moment between them; both or none.
     pub(crate) fn attach(&self, interface: u32, programs: [u32; 2]) -> Result<Place, Refused> {
+        let attached = self.attach_both(interface, programs);
+        if attached.is_err() {
+            let _ = self.detach(interface);
+        }
+        attached
+    }
+
+    fn attach_both(&self, interface: u32, programs: [u32; 2]) -> Result<Place, Refused> {
         let mut made = 0;
         let mut before = Vec::new();
         for direction in [Direction::Ingress, Direction::Egress] {
@@ -257,4 +265,87 @@ fn tcmsg(interface: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
         bytes[4 + 4 * i..][..4].copy_from_slice(&word.to_ne_bytes());
     }
     bytes
+}
+
+/// What somebody else does on an interface, for tests.
+#[cfg(test)]
+pub(crate) mod foreign {
+    use super::*;
+
+    fn ask(fill: impl FnOnce(&mut Messages)) -> Result<Vec<Answer>, Refused> {
+        let mut request = Messages::default();
+        fill(&mut request);
+        TrafficControl::open().expect("rtnetlink").0.ask(&request)
+    }
+
+    pub(crate) fn add_clsact(interface: u32) {
+        let control = TrafficControl::open().expect("rtnetlink");
+        assert_eq!(control.clsact(interface).expect("a clsact"), MADE);
+    }
+
+    pub(crate) fn delete_clsact(interface: u32) {
+        let fixed = tcmsg(interface, CLSACT_HANDLE, CLSACT, 0);
+        ask(|m| {
+            m.begin(DELETE_QDISC, ACK, &fixed).text(KIND, "clsact");
+        })
+        .expect("deleted");
+    }
+
+    pub(crate) fn add_ingress(interface: u32) {
+        let fixed = tcmsg(interface, CLSACT_HANDLE, CLSACT, 0);
+        ask(|m| {
+            m.begin(NEW_QDISC, ACK | CREATE, &fixed)
+                .text(KIND, "ingress");
+        })
+        .expect("an ingress");
+    }
+
+    pub(crate) fn has_clsact(interface: u32) -> bool {
+        const GET_QDISC: u16 = 38;
+        let found = ask(|m| {
+            m.begin(GET_QDISC, DUMP, &tcmsg(interface, 0, 0, 0));
+        });
+        found.expect("a list").iter().any(|answer| {
+            answer.body.get(4..8) == Some(&interface.to_ne_bytes()[..])
+                && attributes(&answer.body[20..])
+                    .any(|(kind, value)| kind == KIND && string(value) == "clsact")
+        })
+    }
+
+    /// A filter for IPv4 alone, with which one for everything cannot share its place.
+    pub(crate) fn add_filter(interface: u32, priority: u16) {
+        const OPS_LEN: u16 = 4;
+        const OPS: u16 = 5;
+        let info = u32::from(priority) << 16 | u32::from(0x0800_u16.to_be());
+        let fixed = tcmsg(interface, 1, parent(Direction::Ingress), info);
+        // Classic BPF: return 0, no match.
+        let program = [6, 0, 0, 0, 0, 0, 0, 0];
+        ask(|m| {
+            m.begin(NEW_FILTER, ACK | CREATE | EXCLUSIVE, &fixed)
+                .text(KIND, "bpf")
+                .nested(OPTIONS, |options| {
+                    options
+                        .attribute(OPS_LEN, &1_u16.to_ne_bytes())
+                        .attribute(OPS, &program);
+                });
+        })
+        .expect("a filter");
+    }
+
+    fn filters(interface: u32) -> Filters {
+        let control = TrafficControl::open().expect("rtnetlink");
+        let of = |direction| control.filters(interface, direction).unwrap_or_default();
+        let (mut all, out) = (of(Direction::Ingress), of(Direction::Egress));
+        all.ours.extend(out.ours);
+        all.foreign += out.foreign;
+        all
+    }
+
+    pub(crate) fn has_filter(interface: u32) -> bool {
+        filters(interface).foreign == 1
+    }
+
+    pub(crate) fn count_filters(interface: u32) -> usize {
+        filters(interface).ours.len()
+    }
 }

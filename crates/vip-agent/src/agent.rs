@@ -71,7 +71,7 @@ impl Agent {
         let mut agent = Self {
             plan,
             kernel: Kernel::open()?,
-            gate: Gate::open(),
+            gate: Gate::open(clock::now),
             ports: Ports::default(),
             record,
             arbiter,

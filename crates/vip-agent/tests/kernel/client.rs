@@ -136,6 +136,7 @@ pub(crate) fn late_ms(at: Mono, than: Mono) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Without {
     Nothing,
+    Ebpf,
     EbpfAndNftables,
 }
 
@@ -179,6 +180,8 @@ impl Without {
         let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
         let protocol = match self {
             Self::Nothing => return Vec::new(),
+            // No protocol has this number.
+            Self::Ebpf => u32::MAX,
             Self::EbpfAndNftables => libc::NETLINK_NETFILTER.cast_unsigned(),
         };
         vec![

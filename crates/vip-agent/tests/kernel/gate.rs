@@ -147,6 +147,14 @@ pub(crate) async fn killed(net: Net) {
     ends_exactly(net, Without::Nothing, KernelLine::Ebpf, Fault::Killed).await;
 }
 
+pub(crate) async fn frozen_nftables(net: Net) {
+    ends_exactly(net, Without::Ebpf, KernelLine::Nftables, Fault::Frozen).await;
+}
+
+pub(crate) async fn killed_nftables(net: Net) {
+    ends_exactly(net, Without::Ebpf, KernelLine::Nftables, Fault::Killed).await;
+}
+
 /// Without either the address lifetime does it, later, and the agent says so.
 pub(crate) async fn lifetime_alone(net: Net) {
     with_client(&net).await;
@@ -154,7 +162,7 @@ pub(crate) async fn lifetime_alone(net: Net) {
     let mut agent = Process::start_without(Without::EbpfAndNftables).await;
     let guard = agent.guard().await;
     assert_eq!(guard.line, KernelLine::Lifetime);
-    for word in ["eBPF", "CAP_"] {
+    for word in ["eBPF", "CAP_BPF", "nftables"] {
         assert!(guard.reason.contains(word), "{}", guard.reason);
     }
     agent.end(Signal::SIGTERM);
@@ -191,6 +199,10 @@ pub(crate) async fn restarted(net: Net) {
     restarted_without_loss(net, Without::Nothing).await;
 }
 
+pub(crate) async fn restarted_nftables(net: Net) {
+    restarted_without_loss(net, Without::Ebpf).await;
+}
+
 /// Not a test: when the last answer came, over many deaths.
 pub(crate) async fn measure(net: Net) {
     const ROUNDS: usize = 20;
@@ -198,6 +210,7 @@ pub(crate) async fn measure(net: Net) {
     let [v4, v6] = vips();
     for (line, without) in [
         (KernelLine::Ebpf, Without::Nothing),
+        (KernelLine::Nftables, Without::Ebpf),
         (KernelLine::Lifetime, Without::EbpfAndNftables),
     ] {
         for fault in [Fault::Frozen, Fault::Killed] {

@@ -48,6 +48,12 @@ fn main() -> std::process::ExitCode {
         trial("thawed_it_lets_go_first", thawed),
         trial("frozen_the_gate_ends_the_lease", gate::frozen),
         trial("killed_the_gate_ends_the_lease", gate::killed),
+        trial("frozen_nftables_ends_the_lease", gate::frozen_nftables),
+        trial("killed_nftables_ends_the_lease", gate::killed_nftables),
+        trial(
+            "nftables_restarted_no_request_is_lost",
+            gate::restarted_nftables,
+        ),
         trial("without_a_gate_the_lifetime_ends_it", gate::lifetime_alone),
         trial("killed_and_restarted_no_request_is_lost", gate::restarted),
     ];
