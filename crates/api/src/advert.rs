@@ -28,6 +28,7 @@ impl From<&Advert> for v1::Advert {
             protocol,
             config_digest,
             usable,
+            confirms,
             mode,
             leaving,
             macs,
@@ -37,6 +38,7 @@ impl From<&Advert> for v1::Advert {
             protocol: *protocol,
             config_digest: *config_digest,
             usable: usable.iter().map(ToString::to_string).collect(),
+            confirms: confirms.iter().map(ToString::to_string).collect(),
             mode: v1::Mode::from(*mode).into(),
             leaving: *leaving,
             macs: macs.iter().map(|mac| mac.to_vec()).collect(),
@@ -85,6 +87,11 @@ impl TryFrom<v1::Advert> for Advert {
                 .usable
                 .iter()
                 .map(|n| parse("usable", n))
+                .collect::<Result<_, _>>()?,
+            confirms: wire
+                .confirms
+                .iter()
+                .map(|n| parse("confirms", n))
                 .collect::<Result<_, _>>()?,
             mode: haarb_model::Mode::from_wire(wire.mode)?,
             leaving: wire.leaving,

@@ -21,6 +21,8 @@ pub struct Directive {
     pub reserves: Vec<ReserveDuties>,
     /// For the syncer: over which networks each other server is heard now. Empty for others.
     pub heard: BTreeMap<NodeName, BTreeSet<NetworkName>>,
+    /// For the prober: switches to ask at once, whose next answer is news. Empty for others.
+    pub ask_switches: BTreeSet<NetworkName>,
 }
 
 impl From<&Directive> for v1::Directive {
@@ -31,6 +33,7 @@ impl From<&Directive> for v1::Directive {
             payload_until,
             reserves,
             heard,
+            ask_switches,
         } = directive;
         let heard = heard.iter().map(|(node, networks)| v1::Heard {
             node: node.to_string(),
@@ -42,6 +45,7 @@ impl From<&Directive> for v1::Directive {
             payload_until: payload_until.as_micros(),
             reserves: reserves.iter().map(Into::into).collect(),
             heard: heard.collect(),
+            ask_switches: ask_switches.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -57,11 +61,13 @@ impl TryFrom<v1::Directive> for Directive {
                 networks.collect::<Result<_, _>>()?,
             ))
         });
+        let ask_switches = wire.ask_switches.iter().map(|n| parse("ask_switches", n));
         Ok(Self {
             config_digest: wire.config_digest,
             payload: wire.payload,
             payload_until: Mono::from_micros(wire.payload_until),
             heard: heard.collect::<Result<_, Invalid>>()?,
+            ask_switches: ask_switches.collect::<Result<_, _>>()?,
             reserves: wire
                 .reserves
                 .into_iter()

@@ -205,6 +205,7 @@ impl Arbiter {
                 Agent::Prober => {
                     directive.payload = encode_advert(&self.core.advert());
                     directive.payload_until = duties.links.payload_until;
+                    directive.ask_switches = duties.links.ask_switches.clone();
                 }
                 Agent::VipAgent | Agent::Supervisor => directive.reserves = duties.reserves.clone(),
                 Agent::Syncer => {

@@ -198,6 +198,7 @@ impl Core {
         Duties {
             links: LinkDuties {
                 payload_until: self.payload_until,
+                ask_switches: self.view.ask_switches(),
             },
             reserves: self
                 .reserves
@@ -215,6 +216,7 @@ impl Core {
             protocol: crate::PROTOCOL,
             config_digest: self.view.segment.digest,
             usable: usable.map(|n| n.name.clone()).collect(),
+            confirms: self.view.confirms(),
             mode: self.mode.mode,
             leaving: self.leaving.is_some(),
             macs: self.view.macs.values().copied().collect(),

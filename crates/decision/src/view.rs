@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use haarb_model::{
-    Agent, Data, Guard, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report, ReserveName,
-    Segment, ServiceRun, Span, SwitchAnswer, SyncReserve, VipReserve,
+    Advert, Agent, Data, Guard, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report,
+    ReserveName, Segment, ServiceRun, Span, SwitchAnswer, SyncReserve, VipReserve,
 };
 
 use crate::clock::Clock;
@@ -46,6 +46,14 @@ pub struct Network {
     pub reason: String,
 }
 
+/// A network that works here and that a neighbour has lost.
+#[derive(Clone, Copy, Debug)]
+struct LostElsewhere {
+    since: Mono,
+    /// Since when our switch is asked for a sign of life.
+    asked: Option<Mono>,
+}
+
 /// Everything one server knows.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -77,6 +85,8 @@ pub struct View {
     pub switches: BTreeMap<NetworkName, SwitchAnswer>,
     /// When each switch last answered, as far as the prober's last report tells.
     pub switch_answered: BTreeMap<NetworkName, Mono>,
+    /// Networks that work here and that a neighbour has lost.
+    lost_elsewhere: BTreeMap<NetworkName, LostElsewhere>,
     /// Since when each switch that has an address has been silent.
     pub switch_silent_since: BTreeMap<NetworkName, Mono>,
     /// Datagrams dropped, by reason (rule X4).
@@ -150,6 +160,7 @@ impl View {
             links: BTreeMap::new(),
             switches: BTreeMap::new(),
             switch_answered: BTreeMap::new(),
+            lost_elsewhere: BTreeMap::new(),
             switch_silent_since: BTreeMap::new(),
             dropped: BTreeMap::new(),
             agents,
@@ -295,7 +306,55 @@ impl View {
                 changed.push(i);
             }
         }
+        self.refresh_lost_elsewhere(clock);
         changed
+    }
+
+    /// A switch that loses its power drops its ports one after the other, and may answer
+    /// until the last one: it is asked a little later.
+    fn refresh_lost_elsewhere(&mut self, clock: &mut Clock) {
+        let pause = self.segment.timing.switch_interval;
+        for network in self.networks.iter() {
+            let lost = self.neighbours.iter().any(|neighbour| {
+                let said = neighbour.said();
+                said.is_some_and(|advert| !advert.usable.contains(&network.name))
+            });
+            if !(lost && network.usable) {
+                self.lost_elsewhere.remove(&network.name);
+                continue;
+            }
+            let entry = self.lost_elsewhere.entry(network.name.clone());
+            let entry = entry.or_insert(LostElsewhere {
+                since: clock.now(),
+                asked: None,
+            });
+            if entry.asked.is_none() && clock.passed(entry.since, pause) {
+                entry.asked = Some(clock.now());
+            }
+        }
+    }
+
+    /// Networks whose switch is to be asked at once: a neighbour lost them, and we can tell it
+    /// whether the switch still lives.
+    #[must_use]
+    pub fn ask_switches(&self) -> BTreeSet<NetworkName> {
+        let lost = self.lost_elsewhere.iter();
+        lost.filter(|(_, lost)| lost.asked.is_some())
+            .map(|(network, _)| network.clone())
+            .collect()
+    }
+
+    /// Those of them whose switch has answered since.
+    #[must_use]
+    pub fn confirms(&self) -> BTreeSet<NetworkName> {
+        let answered = |network: &NetworkName, asked| {
+            let at = self.switch_answered.get(network);
+            at.is_some_and(|&at| at > asked)
+        };
+        let lost = self.lost_elsewhere.iter();
+        lost.filter(|(network, lost)| lost.asked.is_some_and(|asked| answered(network, asked)))
+            .map(|(network, _)| network.clone())
+            .collect()
     }
 
     /// Whether a network works at this moment, and why not. `None`: cannot be told yet.
@@ -376,8 +435,24 @@ impl View {
         timing.switch_interval.times(4) + timing.probe_interval.times(2)
     }
 
-    /// The fact `links`. A loss counts once it has settled: only then can it be told apart
-    /// whose loss it is.
+    /// The carrier is lost here, and a neighbour says that the network works there and that the
+    /// switch has answered it since: the loss is ours alone. A switch that is merely not heard
+    /// is not judged so fast: that may be a lossy link.
+    fn ours_alone(&self, network: &Network) -> bool {
+        let link = self.links.get(&network.interface);
+        let dark = link.is_some_and(|link| !link.up);
+        dark && self.neighbours.iter().any(|neighbour| {
+            let advert = neighbour.advert.as_ref();
+            let since = advert.is_some_and(|(at, _)| *at > network.since);
+            let confirms = |advert: &Advert| {
+                advert.usable.contains(&network.name) && advert.confirms.contains(&network.name)
+            };
+            since && neighbour.said().is_some_and(confirms)
+        })
+    }
+
+    /// The fact `links`. A loss counts once it can be told apart whose loss it is: as soon as a
+    /// neighbour confirms that the switch lives, otherwise when it has settled.
     pub fn links(&self, clock: &mut Clock) -> Links {
         if self.networks.iter().any(|n| n.works.is_none()) {
             return Links::Unknown;
@@ -390,10 +465,14 @@ impl View {
             return Links::None;
         }
         let settle = self.settle();
-        let lost = self.networks.iter().filter(|n| !n.usable).map(|n| n.since);
-        match lost.max() {
-            Some(since) if clock.passed(since, settle) => Links::Some,
-            _ => Links::Fresh,
+        let mut lost = self.networks.iter().filter(|n| !n.usable);
+        if lost.clone().all(|network| self.ours_alone(network)) {
+            return Links::Some;
+        }
+        if lost.all(|network| clock.passed(network.since, settle)) {
+            Links::Some
+        } else {
+            Links::Fresh
         }
     }
 

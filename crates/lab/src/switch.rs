@@ -198,9 +198,19 @@ impl Switch {
     pub fn power(&mut self, on: bool) -> Result<(), LabError> {
         self.powered = on;
         let machines: Vec<String> = self.ports.keys().cloned().collect();
-        machines
-            .iter()
-            .try_for_each(|machine| self.settle_port(machine))
+        let settle_ports = |switch: &mut Self| {
+            let mut machines = machines.iter();
+            machines.try_for_each(|machine| switch.settle_port(machine))
+        };
+        // The kernel takes the ports one by one; a switch without power stops at one instant, and
+        // one that gets it back has carriers before it forwards.
+        if on {
+            settle_ports(self)?;
+            self.hang(false)
+        } else {
+            self.hang(true)?;
+            settle_ports(self)
+        }
     }
 
     /// Lets the switch hang: it forwards and answers nothing, but every carrier stays. `false` ends it.

@@ -13,6 +13,9 @@ pub struct Advert {
     pub config_digest: u64,
     /// Its usable networks.
     pub usable: BTreeSet<NetworkName>,
+    /// Networks that another server lost and whose switch has answered this one since: the
+    /// switch lives, what failed is the other server's own link (rule A5).
+    pub confirms: BTreeSet<NetworkName>,
     /// Its mode.
     pub mode: Mode,
     /// It leaves on purpose (shutdown): who acknowledges may count it as not active (S1).

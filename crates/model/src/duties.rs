@@ -1,7 +1,9 @@
 //! What a server must hold now. It follows from the roles alone, never from the path by
 //! which they came about; a directive carries all of it, so that it can be repeated.
 
-use crate::{Epoch, Mono, NodeName, ReserveName, Role};
+use std::collections::BTreeSet;
+
+use crate::{Epoch, Mono, NetworkName, NodeName, ReserveName, Role};
 
 /// Everything the agents of one server must hold now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Duties {
 pub struct LinkDuties {
     /// Until when the payload of the datagrams may be sent as that of a live arbiter.
     pub payload_until: Mono,
+    /// Ask the switches of these networks at once, and report their next answer at once.
+    pub ask_switches: BTreeSet<NetworkName>,
 }
 
 /// What must be held for one reserve.

@@ -7,7 +7,7 @@
 mod judge;
 mod send;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use haarb_config::Config;
@@ -77,6 +77,17 @@ struct Switch {
     address: IpAddr,
     watch: SwitchWatch,
     reported: SwitchAnswer,
+    asked: Asked,
+}
+
+/// Whether the arbiter wants to know of a switch's next answer at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    No,
+    /// Since then: an answer to an earlier request counts too, it arrived after this.
+    Since(Mono),
+    /// It answered, and the arbiter was told.
+    Told,
 }
 
 impl Engine {
@@ -98,6 +109,7 @@ impl Engine {
                 address,
                 watch: SwitchWatch::new(timing.switch_interval),
                 reported: SwitchAnswer::Silent,
+                asked: Asked::No,
             })
         });
         let names = neighbours.iter().map(|n| n.detector.node().clone());
@@ -139,6 +151,22 @@ impl Engine {
             self.payload = payload;
             self.payload_fits = true;
             self.extra = Some(now);
+        }
+    }
+
+    /// The arbiter wants a sign of life from these switches: they are asked with the next step,
+    /// and their next answer is news.
+    pub fn await_switches(&mut self, wanted: &BTreeSet<NetworkName>, now: Mono) {
+        for (network, switch) in self.networks.iter().zip(&mut self.switches) {
+            let Some(switch) = switch else { continue };
+            switch.asked = match (wanted.contains(network), switch.asked) {
+                (false, _) => Asked::No,
+                (true, Asked::No) => {
+                    self.next_switch = now;
+                    Asked::Since(now)
+                }
+                (true, asked) => asked,
+            };
         }
     }
 

@@ -199,6 +199,7 @@ impl Prober {
                 config_digest,
                 payload,
                 payload_until,
+                ask_switches,
                 // The rest is for other agents.
                 ..
             }) => {
@@ -206,6 +207,7 @@ impl Prober {
                     self.reload(config_digest, now)?;
                 }
                 self.engine.directive(payload, payload_until, now);
+                self.engine.await_switches(&ask_switches, now);
             }
         }
         Ok(())

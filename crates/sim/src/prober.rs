@@ -6,8 +6,8 @@ mod path;
 mod switches;
 
 use haarb_model::{
-    Advert, Mono, NetworkName, NodeName, ProbeReport, Report, Span, SwitchAnswer, SwitchReport,
-    Timing,
+    Advert, LinkDuties, Mono, NetworkName, NodeName, ProbeReport, Report, Span, SwitchAnswer,
+    SwitchReport, Timing,
 };
 
 use crate::{NetIx, NodeIx};
@@ -33,6 +33,14 @@ pub struct Datagram {
     pub payload: Option<Advert>,
 }
 
+/// Whether the arbiter waits for a switch's next answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    No,
+    Yes,
+    Told,
+}
+
 /// The prober of one server.
 #[derive(Clone, Debug)]
 pub struct Prober {
@@ -43,6 +51,7 @@ pub struct Prober {
     /// The other servers.
     pub neighbours: Vec<Neighbour>,
     switches: Switches,
+    awaited: Vec<Awaited>,
     number: u64,
     counter: u64,
     payload: Option<Advert>,
@@ -75,6 +84,7 @@ impl Prober {
         Self {
             told: vec![vec![false; nets]; neighbours.len()],
             switches: Switches::new(asked, nets, &timing),
+            awaited: vec![Awaited::No; nets],
             timing,
             networks,
             session,
@@ -92,8 +102,15 @@ impl Prober {
     }
 
     /// What the arbiter says from now on.
-    pub fn directive(&mut self, advert: Advert, until: Mono) {
-        self.payload_until = until;
+    pub fn directive(&mut self, advert: Advert, links: &LinkDuties) {
+        self.payload_until = links.payload_until;
+        for (name, awaited) in self.networks.iter().zip(&mut self.awaited) {
+            *awaited = match (links.ask_switches.contains(name), *awaited) {
+                (false, _) => Awaited::No,
+                (true, Awaited::No) => Awaited::Yes,
+                (true, awaited) => awaited,
+            };
+        }
         if self.payload.as_ref() != Some(&advert) {
             self.payload = Some(advert);
             self.news = true;
@@ -141,6 +158,10 @@ impl Prober {
     /// A switch's ECHO reply arrived.
     pub fn switch_reply(&mut self, net: NetIx, number: u64, at: Mono) {
         self.switches.reply(net, number, at);
+        if self.awaited[net] == Awaited::Yes {
+            self.awaited[net] = Awaited::Told;
+            self.reported = None;
+        }
     }
 
     /// An ECHO reply of a neighbour arrived.

@@ -26,6 +26,7 @@ fn advert() -> Advert {
         protocol: 1,
         config_digest: u64::MAX,
         usable: [network("red"), network("blue")].into(),
+        confirms: [network("blue")].into(),
         mode: Mode::OneNetwork,
         leaving: true,
         macs: [[1, 2, 3, 4, 5, 6]].into(),
@@ -203,6 +204,7 @@ fn every_duty_survives_the_wire() {
                 sync,
             }],
             heard: BTreeMap::from([(node("beta"), [network("red")].into())]),
+            ask_switches: [network("blue")].into(),
         };
         let bytes = v1::Directive::from(&directive).encode_to_vec();
         let back = v1::Directive::decode(bytes.as_slice()).expect("our bytes");

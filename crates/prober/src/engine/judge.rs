@@ -2,7 +2,7 @@
 
 use haarb_model::{Mono, ProbeReport, Report, SwitchAnswer, SwitchReport};
 
-use super::{Engine, NUMBERS_EVERY};
+use super::{Asked, Engine, NUMBERS_EVERY};
 
 impl Engine {
     /// Puts a report together if one is due. True where there is news for the arbiter.
@@ -21,6 +21,12 @@ impl Engine {
             let answer = switch.watch.answer(now, all_missing);
             news |= answer != switch.reported;
             switch.reported = answer;
+            if let Asked::Since(asked) = switch.asked
+                && switch.watch.last_answer().is_some_and(|at| at > asked)
+            {
+                switch.asked = Asked::Told;
+                news = true;
+            }
         }
         if news || now >= self.last_numbers + NUMBERS_EVERY {
             self.last_numbers = now;

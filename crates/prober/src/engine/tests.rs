@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use haarb_config::{Attachment, Network, Node, Profile};
@@ -505,4 +505,38 @@ fn a_long_stall_of_ours_is_reported_and_is_no_silence_of_others() {
     let stalls = pair.servers[0].reports.iter();
     let stalls = stalls.filter(|(_, r)| matches!(r, Report::Stalled(_)));
     assert_eq!(stalls.count(), 1);
+}
+
+#[test]
+fn a_switch_that_the_arbiter_wants_to_hear_is_asked_and_reported_at_once() {
+    let mut pair = Pair::new();
+    pair.run(Span::from_secs(2));
+    // Right after a regular round of requests: the next one is 5 ms away.
+    let rounds = |pair: &Pair| pair.servers[0].engine.next_switch;
+    let before = rounds(&pair);
+    while rounds(&pair) == before {
+        pair.run(Span::from_micros(100));
+    }
+    pair.run(Span::from_micros(500));
+    let since = pair.now;
+    let wanted = BTreeSet::from([pair.servers[0].engine.networks[1].clone()]);
+    pair.servers[0].engine.await_switches(&wanted, since);
+    pair.run(Span::from_millis(1));
+    let (at, probe) = pair.probe(0);
+    assert!(at > since, "reported at once");
+    assert!(
+        probe.switches[1]
+            .last_answer
+            .is_some_and(|answer| answer > since)
+    );
+    // The same wish again is no news, a new one is.
+    pair.servers[0].engine.await_switches(&wanted, pair.now);
+    pair.run(Span::from_millis(8));
+    assert_eq!(pair.probe(0).0, at);
+    pair.servers[0]
+        .engine
+        .await_switches(&BTreeSet::new(), pair.now);
+    pair.servers[0].engine.await_switches(&wanted, pair.now);
+    pair.run(Span::from_millis(1));
+    assert!(pair.probe(0).0 > at);
 }

@@ -131,7 +131,7 @@ impl World {
             Agent::LinkWatcher => {}
             Agent::Prober => {
                 if let Some(prober) = &mut server.prober {
-                    prober.directive(advert.clone(), duties.links.payload_until);
+                    prober.directive(advert.clone(), &duties.links);
                 }
                 self.prober_turn(n);
             }
