@@ -81,7 +81,7 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
         },
         found,
         hands: hands(reserve, mode),
-        wish: wish(around, reserve, clock),
+        wish: wish(around, reserve, probe, clock),
         eligible,
         probe,
         software: software(view, clock),
@@ -345,10 +345,12 @@ fn ready(view: &View, reserve: &ReserveState, vip: Vip) -> Ready {
 /// Whether the vip-agent should ask who answers for the virtual IPs: where a rule needs
 /// the answer, or will within the last part of `dead-after`.
 pub(crate) fn wants_probe(view: &View, reserve: &ReserveState, facts: &Facts) -> bool {
-    if reserve.role.serves() || reserve.role == Role::Failed || facts.rival != Rival::None {
+    let asked = matches!(reserve.asked, Some((Asked::Take | Asked::Force, _)));
+    let failed = reserve.role == Role::Failed && !asked;
+    if reserve.role.serves() || failed || facts.rival != Rival::None {
         return false;
     }
-    if reserve.claims.is_some() || facts.turn != Turn::No || facts.wish == Wish::Take {
+    if reserve.claims.is_some() || facts.turn != Turn::No || asked {
         return true;
     }
     let deserted = match facts.contact {

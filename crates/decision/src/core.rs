@@ -344,6 +344,8 @@ impl Core {
         self.view.doubt(now);
         for reserve in &mut self.reserves {
             reserve.stalled = true;
+            // An operator asked for it in another situation.
+            reserve.asked = None;
             reserve.eligible_since = None;
             reserve.election_since = None;
             reserve.claims = None;

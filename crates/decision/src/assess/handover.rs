@@ -86,11 +86,18 @@ fn wanted<'a>(view: &'a View, reserve: &'a ReserveState) -> Option<Wanted<'a>> {
         })
 }
 
-pub(super) fn wish(around: Around<'_>, reserve: &ReserveState, clock: &mut Clock) -> Wish {
+pub(super) fn wish(
+    around: Around<'_>,
+    reserve: &ReserveState,
+    probe: Probe,
+    clock: &mut Clock,
+) -> Wish {
     let view = around.view;
     if !reserve.role.serves() {
         return match reserve.asked {
-            Some((Asked::Force, since)) if follows(view, reserve, since, clock) => Wish::None,
+            Some((Asked::Force, since)) if follows(view, reserve, since, probe, clock) => {
+                Wish::None
+            }
             Some((Asked::Force, _)) => Wish::Force,
             Some((Asked::Take, _)) => Wish::Take,
             Some((Asked::HandOver(_) | Asked::GiveUp, _)) | None => Wish::None,
@@ -116,10 +123,25 @@ pub(super) fn wish(around: Around<'_>, reserve: &ReserveState, clock: &mut Clock
     }
 }
 
-/// A neighbour that serves and hears us is given the time to let go before we take by force.
-fn follows(view: &View, reserve: &ReserveState, since: Mono, clock: &mut Clock) -> bool {
-    let patience = view.segment.timing.lease.times(2);
-    serving(view, reserve).any(|(n, _)| n.hears_me) && !clock.passed(since, patience)
+/// Before we take by force, whoever may still hold the virtual IPs is given the time to let
+/// go: a neighbour that serves and hears us follows the command; one whose software is silent
+/// while its kernel lives holds them no longer than its leases last, or until nobody answers
+/// for them any more.
+fn follows(
+    view: &View,
+    reserve: &ReserveState,
+    since: Mono,
+    probe: Probe,
+    clock: &mut Clock,
+) -> bool {
+    let lease = view.segment.timing.lease;
+    if serving(view, reserve).any(|(n, _)| n.hears_me) {
+        return !clock.passed(since, lease.times(2));
+    }
+    let quiet = |n: &Neighbour| n.contact == Contact::Quiet;
+    probe != Probe::Silent
+        && view.neighbours.iter().any(quiet)
+        && !clock.passed(since, lease + KERNEL_LIFETIME_MARGIN)
 }
 
 pub(super) fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut Clock) -> Drain {
