@@ -74,6 +74,16 @@ pub(crate) fn run_bench(options: &[String]) -> Result<ExitCode> {
     run_built("haarb-bench", "", &options)
 }
 
+/// Builds one program that depends on nothing outside, and runs it.
+///
+/// # Errors
+/// cargo cannot be started.
+pub(crate) fn run_pure(program: &str, options: &[String]) -> Result<ExitCode> {
+    let mut command = cargo(&["run", "--release", "--quiet", "-p", program, "--"]);
+    let status = command.args(options).status();
+    Ok(exit_code(status.context("cargo cannot be started")?))
+}
+
 /// Regenerates, or checks, the pages and expectations that come from the code.
 ///
 /// # Errors

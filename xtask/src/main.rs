@@ -53,6 +53,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Tries every sequence of events on a simulated pair: --depth N, --prefer, --json
+    Search {
+        /// Options of the search
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Writes the generated pages (docs/rules.md) and expectations anew
     Gen {
         /// Only compare, and fail where one is out of date
@@ -67,6 +73,7 @@ fn main() -> ExitCode {
         Task::Lab { options } => cargo::run_built("haarb-lab", "", &options),
         Task::Bench { options } => cargo::run_bench(&options),
         Task::Sim { options } => cargo::run_built("haarb-sim", "", &options),
+        Task::Search { options } => cargo::run_pure("haarb-search", &options),
         Task::Test { no_lab } => test::run(no_lab),
         Task::Gen { check } => cargo::generate(check),
     };

@@ -14,6 +14,8 @@ use crate::cargo::cargo;
 const LAB: &str = "haarb-integration-tests";
 /// Worlds that every test run simulates; `cargo xtask sim --seeds N` does more.
 const SEEDS: &str = "200";
+/// Events in the sequences that every test run tries; `cargo xtask search` goes deeper.
+const SEARCH_DEPTH: &str = "1";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Totals {
@@ -86,6 +88,11 @@ pub(crate) fn run(no_lab: bool) -> Result<ExitCode> {
         .context("cargo cannot be started")?;
     if !status.success() {
         broken.push("simulation");
+    }
+    eprintln!("== search, {SEARCH_DEPTH} event deep");
+    let search = ["--depth", SEARCH_DEPTH].map(String::from);
+    if crate::cargo::run_pure("haarb-search", &search)? != ExitCode::SUCCESS {
+        broken.push("search");
     }
     if no_lab {
         totals.skipped += count(&["test", "-q", "-p", LAB, "--", "--list"])?;
