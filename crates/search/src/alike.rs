@@ -119,6 +119,7 @@ fn pending(world: &World, at: Mono, event: &Event, text: &mut String) {
         | Event::Switches(..)
         | Event::ProberWake(..)
         | Event::Reply { .. }
+        | Event::SwitchReply { .. }
         | Event::Datagram { .. }
         | Event::CoreWake(..)
         | Event::AgentWake(..)

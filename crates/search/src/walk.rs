@@ -504,11 +504,14 @@ fn bound_sockets(world: &mut World) {
     for server in &mut world.servers {
         let mut packets = 0;
         server.deferred.retain(|event| {
-            if matches!(event, Happening::Reply { .. } | Happening::Datagram { .. }) {
-                packets += 1;
-            }
-            packets <= SOCKET
-                || !matches!(event, Happening::Reply { .. } | Happening::Datagram { .. })
+            let packet = matches!(
+                event,
+                Happening::Reply { .. }
+                    | Happening::SwitchReply { .. }
+                    | Happening::Datagram { .. }
+            );
+            packets += usize::from(packet);
+            !packet || packets <= SOCKET
         });
     }
 }

@@ -25,7 +25,7 @@ fn one_event_from_every_start_leaves_one_server_serving() {
     let result = search(&plan).expect("events that the simulation knows");
     assert!(result.findings.is_empty(), "{:#?}", result.findings);
     assert_eq!(result.depth, 1);
-    assert!(result.states() > 80, "only {} states", result.states());
+    assert!(result.states() > 60, "only {} states", result.states());
     let cases: Vec<Case> = result.cases.keys().copied().collect();
     assert_eq!(cases, [Case::Pause], "one event is enough only for R3");
 }
