@@ -14,8 +14,8 @@ use crate::cargo::cargo;
 const LAB: &str = "haarb-integration-tests";
 /// Worlds that every test run simulates; `cargo xtask sim --seeds N` does more.
 const SEEDS: &str = "200";
-/// Events in the sequences that every test run tries; `cargo xtask search` goes deeper.
-const SEARCH_DEPTH: &str = "1";
+/// What every test run searches; `cargo xtask search` takes all events, and goes deeper.
+const SEARCH: [&str; 6] = ["--depth", "2", "--events", "core", "--profile", "lan"];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Totals {
@@ -89,9 +89,8 @@ pub(crate) fn run(no_lab: bool) -> Result<ExitCode> {
     if !status.success() {
         broken.push("simulation");
     }
-    eprintln!("== search, {SEARCH_DEPTH} event deep");
-    let search = ["--depth", SEARCH_DEPTH].map(String::from);
-    if crate::cargo::run_pure("haarb-search", &search)? != ExitCode::SUCCESS {
+    eprintln!("== search, {}", SEARCH.join(" "));
+    if crate::cargo::run_pure("haarb-search", &SEARCH.map(String::from))? != ExitCode::SUCCESS {
         broken.push("search");
     }
     if no_lab {

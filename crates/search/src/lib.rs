@@ -11,8 +11,11 @@
 
 pub mod alike;
 pub mod events;
+pub mod found;
+mod parallel;
 pub mod report;
 pub mod residual;
+mod state;
 pub mod walk;
 pub mod watch;
 

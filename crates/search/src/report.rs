@@ -5,18 +5,19 @@ use std::fmt::Write as _;
 use haarb_sim::options::Options;
 use serde_json::{Value, json};
 
+use crate::found::{Finding, Found, Seen};
 use crate::residual::Case;
-use crate::walk::{Finding, Plan, Result, Seen};
+use crate::walk::Plan;
 
 /// For people.
 #[must_use]
-pub fn text(plan: &Plan, result: &Result, took: std::time::Duration) -> String {
+pub fn text(plan: &Plan, found: &Found, took: std::time::Duration) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
         "{}\n{} events, waits: none, {}until settled; from: {}",
         plan.options,
-        result.events,
+        found.events,
         plan.waits
             .iter()
             .fold(String::new(), |t, w| t + &w.to_string() + ", "),
@@ -27,7 +28,7 @@ pub fn text(plan: &Plan, result: &Result, took: std::time::Duration) -> String {
             .join(", ")
     );
     let _ = writeln!(text, "events  sequences  new states  mended from  time");
-    for (depth, level) in result.levels.iter().enumerate() {
+    for (depth, level) in found.levels.iter().enumerate() {
         let _ = writeln!(
             text,
             "{depth:>6}  {:>9}  {:>10}  {:>11}  {:.1} s",
@@ -40,23 +41,23 @@ pub fn text(plan: &Plan, result: &Result, took: std::time::Duration) -> String {
     let _ = writeln!(
         text,
         "{} states, {} sequences, depth {}{}, {:.0} s",
-        result.states(),
-        result.sequences(),
-        result.depth,
-        if result.depth < plan.depth {
+        found.states(),
+        found.sequences(),
+        found.depth,
+        if found.depth < plan.depth {
             " (out of time)"
         } else {
             ""
         },
         took.as_secs_f64()
     );
-    if result.cases.is_empty() {
+    if found.cases.is_empty() {
         text.push_str("never two servers that offer the VIP\n");
     } else {
         text.push_str("two servers offered the VIP only in these cases:\n");
     }
     for case in Case::ALL {
-        let Some(seen) = result.cases.get(&case) else {
+        let Some(seen) = found.cases.get(&case) else {
             continue;
         };
         let _ = writeln!(text, "  {:<3}  {}", case.id(), case.what());
@@ -67,7 +68,7 @@ pub fn text(plan: &Plan, result: &Result, took: std::time::Duration) -> String {
             seen.count, seen.met, seen.after_contact
         );
     }
-    for finding in result.findings.values() {
+    for finding in found.findings.values() {
         let _ = writeln!(
             text,
             "WRONG: {} ({} times); the shortest way, as a scenario:\n\n{}",
@@ -76,7 +77,7 @@ pub fn text(plan: &Plan, result: &Result, took: std::time::Duration) -> String {
             scenario(&plan.options, finding)
         );
     }
-    if result.findings.is_empty() {
+    if found.findings.is_empty() {
         text.push_str("nothing else: no defect\n");
     }
     text
@@ -92,8 +93,8 @@ fn shortest(seen: &Seen) -> String {
 
 /// As JSON.
 #[must_use]
-pub fn json(plan: &Plan, result: &Result, took: std::time::Duration) -> Value {
-    let levels: Vec<Value> = result
+pub fn json(plan: &Plan, found: &Found, took: std::time::Duration) -> Value {
+    let levels: Vec<Value> = found
         .levels
         .iter()
         .map(|level| {
@@ -105,7 +106,7 @@ pub fn json(plan: &Plan, result: &Result, took: std::time::Duration) -> Value {
             })
         })
         .collect();
-    let cases: Vec<Value> = result
+    let cases: Vec<Value> = found
         .cases
         .iter()
         .map(|(case, seen)| {
@@ -121,7 +122,7 @@ pub fn json(plan: &Plan, result: &Result, took: std::time::Duration) -> Value {
             })
         })
         .collect();
-    let findings: Vec<Value> = result
+    let findings: Vec<Value> = found
         .findings
         .values()
         .map(|finding| {
@@ -135,16 +136,16 @@ pub fn json(plan: &Plan, result: &Result, took: std::time::Duration) -> Value {
         .collect();
     json!({
         "options": plan.options.to_string(),
-        "events": result.events,
-        "depth": result.depth,
-        "whole": result.depth == plan.depth,
-        "states": result.states(),
-        "sequences": result.sequences(),
+        "events": found.events,
+        "depth": found.depth,
+        "whole": found.depth == plan.depth,
+        "states": found.states(),
+        "sequences": found.sequences(),
         "seconds": took.as_secs_f64(),
         "levels": levels,
         "residual_cases": cases,
         "findings": findings,
-        "rules": result.fired,
+        "rules": found.fired,
     })
 }
 

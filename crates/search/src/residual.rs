@@ -12,6 +12,8 @@ pub enum Case {
     LinkAndHole,
     /// One direction is dead, and a prober began to speak since: it cannot be believed.
     NeverMet,
+    /// Switches that cannot be asked hang: neither server can know that it is cut off.
+    Unseen,
     /// A server that stood still as a whole wakes up with what it held.
     Pause,
     /// An operator gave the reserve to a server that cannot hear the one that serves.
@@ -20,10 +22,11 @@ pub enum Case {
 
 impl Case {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::HoleOnBoth,
         Self::LinkAndHole,
         Self::NeverMet,
+        Self::Unseen,
         Self::Pause,
         Self::Forced,
     ];
@@ -35,6 +38,7 @@ impl Case {
             Self::HoleOnBoth => "R1",
             Self::LinkAndHole => "R2",
             Self::NeverMet => "R1a",
+            Self::Unseen => "R1b",
             Self::Pause => "R3",
             Self::Forced => "OP2",
         }
@@ -52,6 +56,9 @@ impl Case {
             }
             Self::NeverMet => {
                 "one direction is dead, and a server began to speak since: what it says cannot be told from a replay, so the other may not believe it"
+            }
+            Self::Unseen => {
+                "no switch address is configured and the switches hang with their carrier up: neither server can know that it was cut off, until they forward again"
             }
             Self::Pause => "a server that stood still as a whole wakes up with the VIP it had",
             Self::Forced => {
@@ -73,6 +80,9 @@ pub struct Moment {
     /// The same, but in one direction packets pass whose sender has begun to speak since the
     /// other direction died.
     pub never_met: Option<(Mono, Mono)>,
+    /// The same as `apart`, whether the servers were attached or not, where no switch can be
+    /// asked: then a server cannot know which it is.
+    pub unseen: Option<(Mono, Mono)>,
     /// How long silence must last before a server is taken for dead, in its shortest form.
     pub dead_after: haarb_model::Span,
     /// Two intervals: what was decided before contact takes effect within them.
@@ -92,6 +102,7 @@ pub fn classify(moment: &Moment) -> Option<Case> {
         now,
         apart,
         never_met,
+        unseen,
         dead_after,
         slack,
         degrees: (a, b, all),
@@ -115,7 +126,11 @@ pub fn classify(moment: &Moment) -> Option<Case> {
         return Some(Case::Forced);
     }
     if !long(apart) {
-        return long(never_met).then_some(Case::NeverMet);
+        return if long(never_met) {
+            Some(Case::NeverMet)
+        } else {
+            long(unseen).then_some(Case::Unseen)
+        };
     }
     Some(if a == all && b == all {
         Case::HoleOnBoth

@@ -38,6 +38,8 @@ pub struct Watch {
     apart_now: bool,
     never_met: Option<(Mono, Mono)>,
     never_met_now: bool,
+    unseen: Option<(Mono, Mono)>,
+    unseen_now: bool,
     contact: Option<Mono>,
     paused: [bool; 2],
     resumed: [Option<Mono>; 2],
@@ -114,6 +116,10 @@ impl Watch {
         extend(&mut self.apart, &mut self.apart_now, apart, now);
         let never_met = attached && !two_way && !believed(0, 1) && !believed(1, 0);
         extend(&mut self.never_met, &mut self.never_met_now, never_met, now);
+        let on = (0..2).all(|n| world.servers[n].power);
+        let asked = world.segment.networks.iter().any(|net| net.switch_answers);
+        let unseen = on && !asked && !two_way && !passes(0, 1) && !passes(1, 0);
+        extend(&mut self.unseen, &mut self.unseen_now, unseen, now);
         if hears(world, 0, 1) && hears(world, 1, 0) {
             self.contact.get_or_insert(now);
         } else {
@@ -128,6 +134,7 @@ impl Watch {
             now: world.now,
             apart: self.apart,
             never_met: self.never_met,
+            unseen: self.unseen,
             dead_after: timing.dead_after,
             slack: timing.probe_interval.times(2) + HANDLING,
             degrees: (degree(0), degree(1), world.fabric.nets.len()),

@@ -35,6 +35,7 @@ fn moment() -> Moment {
         now: Mono::from_micros(1_000_000),
         apart: None,
         never_met: None,
+        unseen: None,
         dead_after: Span::from_millis(30),
         slack: Span::from_millis(21),
         degrees: (2, 2, 2),
@@ -77,6 +78,11 @@ fn each_residual_case_is_told_from_the_others() {
         ..moment()
     };
     assert_eq!(classify(&never_met), Some(Case::NeverMet));
+    let unseen = Moment {
+        unseen: apart,
+        ..moment()
+    };
+    assert_eq!(classify(&unseen), Some(Case::Unseen));
     let forced = Moment {
         apart: Some((Mono::from_micros(985_000), Mono::from_micros(1_000_000))),
         forced: Some(Mono::from_micros(990_000)),

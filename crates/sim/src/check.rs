@@ -339,7 +339,9 @@ fn excused(world: &World, dual: bool) -> bool {
             if a == b || !servers[a].power || !servers[b].power {
                 continue;
             }
-            let seen = world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0;
+            // Without a switch to ask, nobody can know that it is cut off.
+            let asked = world.segment.networks.iter().any(|net| net.switch_answers);
+            let seen = !asked || (world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0);
             // Who stands still says nothing.
             let says = |n: NodeIx| servers[n].frozen.is_none();
             let there = says(a) && world.fabric.reaches(a, b);

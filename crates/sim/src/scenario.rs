@@ -13,7 +13,7 @@
 //!
 //! Words above `----` are done, words below are what they gave; `REWRITE=1` writes them
 //! anew. The verbs are those of [`crate::act::parse`], and `cluster`, `run`, `status`,
-//! `check`, `log`, `epoch`.
+//! `check`, `log`, `epoch`, `mend`.
 
 use std::fmt::Write as _;
 
@@ -131,6 +131,7 @@ impl Stage {
         match words[..] {
             [] => {}
             ["run", time] => world.run_for(act::span(time)?),
+            ["mend"] => world.mend(),
             ["log", "none"] => self.quiet = true,
             ["log", "all"] => self.quiet = false,
             ["status"] => {
