@@ -468,6 +468,7 @@ fn services_to_wire(report: &ServiceReport) -> v1::ServiceReport {
     });
     v1::ServiceReport {
         reserves: reserves.collect(),
+        watchdog: report.watchdog.clone(),
     }
 }
 
@@ -490,6 +491,7 @@ fn services_from_wire(wire: v1::ServiceReport) -> Result<ServiceReport, Invalid>
     });
     Ok(ServiceReport {
         reserves: reserves.collect::<Result<_, Invalid>>()?,
+        watchdog: wire.watchdog,
     })
 }
 

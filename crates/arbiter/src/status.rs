@@ -62,6 +62,7 @@ pub fn status(
         dropped_datagrams: view.dropped.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         profile: config.profile.as_str().into(),
+        watchdog: view.watchdog.clone(),
         arbiter: Some(v1::AgentStatus {
             name: "arbiter".into(),
             attached: true,

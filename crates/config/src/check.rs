@@ -29,6 +29,7 @@ pub(crate) struct Positions {
     pub(crate) vip_interfaces: Vec<Pos>,
     /// In the order of the reserves and their directories.
     pub(crate) directories: Vec<Pos>,
+    pub(crate) watchdog_timeout: Option<Pos>,
 }
 
 pub(crate) fn check(config: &Config, at: &Positions, p: &mut Problems) {
@@ -38,12 +39,31 @@ pub(crate) fn check(config: &Config, at: &Positions, p: &mut Problems) {
     directories(config, at, p);
     if !at.profile_unknown {
         times(config, at, p);
+        watchdog(config, at, p);
     }
     if config.port == config.sync_port {
         p.add(
             Pos { line: 1, column: 1 },
             format!("port and sync-port are both {}", config.port),
             "give them different numbers",
+        );
+    }
+}
+
+/// A server that renews its leases in time must never be reset.
+fn watchdog(config: &Config, at: &Positions, p: &mut Problems) {
+    let least = config.timing.lease.times(2);
+    if let (Some(watchdog), Some(pos)) = (&config.watchdog, at.watchdog_timeout)
+        && watchdog.timeout < least
+    {
+        p.add(
+            pos,
+            format!(
+                "the watchdog's timeout of {} is shorter than two leases ({})",
+                exact(watchdog.timeout),
+                exact(least)
+            ),
+            "make it longer",
         );
     }
 }

@@ -25,5 +25,5 @@ pub use machine::{Interfaces, Misfits};
 pub use problem::{Errors, Problem};
 pub use timing::{Inequality, Margins};
 pub use types::{
-    Attachment, Config, Directory, Network, Node, Profile, Reserve, Service, ServiceKind,
+    Attachment, Config, Directory, Network, Node, Profile, Reserve, Service, ServiceKind, Watchdog,
 };

@@ -2,6 +2,7 @@
 //! of the file at once is checked in `check.rs`.
 
 mod reserve;
+mod watchdog;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::{Attachment, Config, Network, Node, Profile};
 
 const PORT: u16 = 7950;
 const SYNC_PORT: u16 = 7951;
-const TOP: [&str; 7] = [
+const TOP: [&str; 8] = [
     "cluster",
     "timing",
     "networks",
@@ -24,6 +25,7 @@ const TOP: [&str; 7] = [
     "reserves",
     "port",
     "sync-port",
+    "watchdog",
 ];
 
 /// Reads a whole text.
@@ -56,6 +58,7 @@ fn config(tree: &Tree, p: &mut Problems) -> Option<(Config, Positions)> {
         networks,
         nodes,
         reserves: reserve::reserves(&top, p, &mut at),
+        watchdog: watchdog::watchdog(&top, p, &mut at),
         digest: 0,
     };
     check::check(&config, &at, p);

@@ -11,7 +11,7 @@ use haarb_model::{Prefer, Timing};
 
 use crate::duration::exact;
 use crate::timing::{KEYS, Slot, slot};
-use crate::{Config, Network, Node, Reserve, Service, ServiceKind};
+use crate::{Config, Network, Node, Reserve, Service, ServiceKind, Watchdog};
 
 impl Config {
     /// The effective configuration, defaults included, in the form of the file.
@@ -31,6 +31,11 @@ impl Config {
         out.push_str("reserves:\n");
         for r in &self.reserves {
             reserve(&mut out, r);
+        }
+        if let Some(Watchdog { device, timeout }) = &self.watchdog {
+            let device = scalar(&device.to_string_lossy());
+            let timeout = exact(*timeout);
+            let _ = writeln!(out, "watchdog: {{ device: {device}, timeout: {timeout} }}");
         }
         out
     }

@@ -25,8 +25,20 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// Reserves in the order of the file.
     pub reserves: Vec<Reserve>,
+    /// The hardware watchdog, where one is used.
+    pub watchdog: Option<Watchdog>,
     /// Stable hash of all of the above; comments and the order of keys do not change it.
     pub digest: u64,
+}
+
+/// A device that resets the server unless it is fed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// The device, an absolute path such as `/dev/watchdog`.
+    pub device: PathBuf,
+    /// From the last feeding to the reset; 1 s to 10 min in whole seconds, and at least two leases
+    /// (default 10 s).
+    pub timeout: Span,
 }
 
 /// A named set of times.

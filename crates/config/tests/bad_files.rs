@@ -25,6 +25,50 @@ fn report(text: &str, expected: &Expect) {
 }
 
 #[test]
+fn watchdogs() {
+    let with = |watchdog: &str| format!("watchdog: {watchdog}\ncluster: telecom-7");
+    let check_one = |watchdog: &str, expected: &Expect| {
+        check(&[("cluster: telecom-7", &with(watchdog))], expected);
+    };
+    check_one("{ device: /dev/watchdog }", &expect!["accepted"]);
+    check_one(
+        "{ timeout: 5s }",
+        &expect![[r#"h.yaml:1:11: watchdog has no "device"; add `device: /dev/watchdog`"#]],
+    );
+    check_one(
+        "{ device: watchdog }",
+        &expect![[
+            r#"h.yaml:1:21: device "watchdog" is not an absolute path; write an absolute path without . and .., such as /dev/watchdog"#
+        ]],
+    );
+    check_one(
+        "{ device: /dev/watchdog, timeout: 1500ms }",
+        &expect![
+            "h.yaml:1:45: the watchdog's timeout is out of range or has a fraction of a second; devices count whole seconds: write 1s to 10m"
+        ],
+    );
+    check_one(
+        "{ device: /dev/watchdog, timeout: 11m }",
+        &expect![
+            "h.yaml:1:45: the watchdog's timeout is out of range or has a fraction of a second; devices count whole seconds: write 1s to 10m"
+        ],
+    );
+    let wan = [
+        ("profile: telecom ", "profile: wan "),
+        ("probe-interval: 10ms", ""),
+        ("dead-after: 30ms ", ""),
+    ];
+    let watchdog = with("{ device: /dev/watchdog, timeout: 5s }");
+    let changes = [&wan[..], &[("cluster: telecom-7", watchdog.as_str())]].concat();
+    check(
+        &changes,
+        &expect![
+            "h.yaml:1:45: the watchdog's timeout of 5s is shorter than two leases (6s); make it longer"
+        ],
+    );
+}
+
+#[test]
 fn keys() {
     check(
         &[("dead-after:", "dead_aftr:")],
@@ -408,7 +452,7 @@ fn syntax() {
     report(
         "- a\n- b\n",
         &expect![
-            "h.yaml:1:1: the configuration must be a mapping of keys, not a list; write `key: value` with cluster, timing, networks, nodes, reserves, port, sync-port"
+            "h.yaml:1:1: the configuration must be a mapping of keys, not a list; write `key: value` with cluster, timing, networks, nodes, reserves, port, sync-port, watchdog"
         ],
     );
     report(

@@ -16,6 +16,18 @@ fn good() -> Config {
 }
 
 #[test]
+fn a_watchdog_is_off_unless_named_and_survives_the_round_trip() {
+    assert_eq!(good().watchdog, None);
+    let text = format!("{GOOD}watchdog: {{ device: /dev/watchdog1 }}\n");
+    let with = Config::parse(&text, "h.yaml").unwrap();
+    let watchdog = with.watchdog.clone().unwrap();
+    assert_eq!(watchdog.device.to_str(), Some("/dev/watchdog1"));
+    assert_eq!(watchdog.timeout, Span::from_secs(10));
+    assert_ne!(with.digest, good().digest);
+    assert_eq!(Config::parse(&with.to_yaml(), "h.yaml").unwrap(), with);
+}
+
+#[test]
 fn values_and_defaults_arrive() {
     let c = good();
     assert_eq!(

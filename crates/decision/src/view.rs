@@ -91,6 +91,8 @@ pub struct View {
     pub switch_silent_since: BTreeMap<NetworkName, Mono>,
     /// Datagrams dropped, by reason (rule X4).
     pub dropped: BTreeMap<String, u64>,
+    /// The hardware watchdog, in the supervisor's words; decides nothing.
+    pub watchdog: String,
     agents: BTreeMap<Agent, AgentView>,
     links_known: bool,
     /// Before this moment what neighbours say about hearing us means nothing: our prober
@@ -163,6 +165,7 @@ impl View {
             lost_elsewhere: BTreeMap::new(),
             switch_silent_since: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            watchdog: String::new(),
             agents,
             links_known: false,
             spoken_from: now + speaks_after,
@@ -229,6 +232,7 @@ impl View {
             }
             Report::Sync(sync) => self.replicas = by_name(sync.reserves, |part| &part.reserve),
             Report::Services(services) => {
+                self.watchdog = services.watchdog;
                 self.services = by_name(services.reserves, |part| &part.reserve);
             }
         }

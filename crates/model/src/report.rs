@@ -346,6 +346,8 @@ impl DirectoryState {
 pub struct ServiceReport {
     /// One per reserve.
     pub reserves: Vec<ServiceRun>,
+    /// The state of the hardware watchdog, for people; empty: none is configured.
+    pub watchdog: String,
 }
 
 /// The services of one reserve.

@@ -173,6 +173,7 @@ impl Supervisor {
                     services: Vec::new(),
                 })
                 .collect(),
+            watchdog: String::new(),
         }
     }
 }

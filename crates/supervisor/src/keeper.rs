@@ -13,7 +13,7 @@ mod connection;
 mod output;
 mod service;
 mod spawn;
-mod tree;
+pub(crate) mod tree;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,6 +28,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use crate::cgroup::Group;
 use crate::order::{FromKeeper, ToKeeper};
 use connection::Connection;
 use service::Service;
@@ -107,10 +108,13 @@ impl Keeper {
         // What it starts is at normal priority again (SCHED_RESET_ON_FORK). Memory is not
         // locked: every locked page makes the fork of a start slower (0.2 ms, measured).
         haarb_daemon::schedule_real_time();
+        // Entered now, before anything is started: what is forked later is in it at no cost.
+        let socket = listener.local_addr()?;
+        let group = socket.as_pathname().and_then(Group::enter_own);
         Ok(Self {
             listener,
             supervisor: None,
-            service: Service::new(label),
+            service: Service::new(label, group),
             signals,
             timer,
             ending: false,
@@ -141,6 +145,7 @@ impl Keeper {
             self.service.tick(clock::now(), connected);
             self.tell();
         }
+        self.service.remove_group();
         Ok(())
     }
 

@@ -41,10 +41,7 @@ impl Home {
     /// The socket of a service's keeper: short whatever the names, for the 108 bytes of
     /// unix(7).
     pub(crate) fn socket(&self, label: &str) -> PathBuf {
-        // FNV-1a, 64 bits: must be the same in every version, and needs no more than that.
-        let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
+        let hash = crate::hash::fnv1a(label.as_bytes());
         self.dir.join(format!("{hash:016x}{SUFFIX}"))
     }
 

@@ -6,8 +6,10 @@
 //! supervisor has no effect on a service, and a service whose right to run ends is stopped
 //! even when the supervisor is dead (`docs/decisions`, "A keeper per service").
 
+mod cgroup;
 pub mod check;
 pub mod error;
+mod hash;
 pub mod keeper;
 mod keepers;
 pub mod kinds;
@@ -18,3 +20,4 @@ pub mod reserve;
 pub mod restart;
 pub mod supervisor;
 mod sweep;
+pub mod watchdog;

@@ -5,7 +5,7 @@
 //! thing to know: a directive is a whole state, so the same one twice changes nothing but
 //! the lease.
 
-use haarb_model::{Epoch, Mono, ReserveDuties, ReserveName, Role, ServiceDuty, ServiceRun};
+use haarb_model::{Epoch, Mono, ReserveDuties, ReserveName, Role, ServiceDuty, ServiceRun, Span};
 
 use crate::machine::{Act, Input, Machine, State};
 use crate::plan::{self, Order, Want};
@@ -57,6 +57,8 @@ pub struct Reserve {
 struct Service {
     name: String,
     machine: Machine,
+    /// Why the last attempt to stop it failed, until it has stopped or may run again.
+    unstoppable: Option<String>,
     not_startable: String,
 }
 
@@ -76,6 +78,7 @@ impl Reserve {
                 .map(|(name, limits)| Service {
                     name,
                     machine: Machine::new(limits),
+                    unstoppable: None,
                     not_startable: String::new(),
                 })
                 .collect(),
@@ -140,6 +143,11 @@ impl Reserve {
     pub fn note(&mut self, now: Mono, service: usize, fact: Input<'_>) {
         if let Some(service) = self.services.get_mut(service) {
             service.machine.step(now, fact);
+            if let Input::StopFailed(why) = fact {
+                service.unstoppable = Some(why.to_owned());
+            } else if service.machine.is_stopped() {
+                service.unstoppable = None;
+            }
         }
     }
 
@@ -165,6 +173,9 @@ impl Reserve {
         let mut actions = Vec::new();
         for service in &mut self.services {
             service.machine.tick(now);
+            if want != Want::Stop {
+                service.unstoppable = None;
+            }
         }
         while let Some(order) = plan::next(want, &self.states(), now) {
             let (place, input) = match order {
@@ -205,6 +216,49 @@ impl Reserve {
     pub fn lapsed(&self, now: Mono) -> bool {
         let over = |duty: &ServiceDuty| duty.run && !duty.frozen && duty.until <= now;
         self.duty.as_ref().is_some_and(over)
+    }
+
+    /// When the right to run ended that was not renewed; `None`: it goes on, or the arbiter has
+    /// ended it in good order.
+    #[must_use]
+    pub fn right_ended(&self, now: Mono) -> Option<Mono> {
+        match &self.duty {
+            None if self.found_until <= now => Some(self.found_until),
+            Some(duty) if self.lapsed(now) => Some(duty.until),
+            None | Some(_) => None,
+        }
+    }
+
+    /// Whether this service must not run and is not known to have stopped. One of which nothing is
+    /// known is not meant: whether it runs at all is found out first.
+    #[must_use]
+    pub fn must_stop(&self, now: Mono, service: usize) -> bool {
+        let runs = |s: &Service| {
+            let known = s.machine.state() != State::Unknown || s.unstoppable.is_some();
+            known && !s.machine.is_stopped()
+        };
+        self.want(now) == Want::Stop && self.services.get(service).is_some_and(runs)
+    }
+
+    /// Which service cannot be stopped: it was tried and failed, or the right to run ended and twice
+    /// the grace is over, which is when another server may start its own. Says why, for people.
+    #[must_use]
+    pub fn overstays(&self, now: Mono, grace: Span) -> Option<String> {
+        let late = (self.right_ended(now)).is_some_and(|ended| now >= ended + grace.times(2));
+        let mut late_ones = (0..self.services.len()).filter(|place| self.must_stop(now, *place));
+        late_ones.find_map(|place| {
+            let Service {
+                name, unstoppable, ..
+            } = &self.services[place];
+            match unstoppable {
+                Some(why) => Some(format!("{}/{name} cannot be stopped: {why}", self.name)),
+                None if late => Some(format!(
+                    "{}/{name} has not stopped although its right to run has ended",
+                    self.name
+                )),
+                None => None,
+            }
+        })
     }
 
     /// Until when the services may run; [`Mono::FAR`] in maintenance, which stops nothing.

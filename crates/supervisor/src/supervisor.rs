@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use crate::keepers::{Home, News};
 use crate::kinds::Verdict;
+use crate::watchdog::Watchdog;
 use live::LiveReserve;
 
 /// Messages of keepers and checks that may wait: their senders wait then, which holds up
@@ -67,6 +68,7 @@ pub struct Supervisor {
     inbox: mpsc::Receiver<Event>,
     to_inbox: mpsc::Sender<Event>,
     reserves: Vec<LiveReserve>,
+    watchdog: Option<Watchdog>,
     alarm: Alarm,
     turned_at: Mono,
     /// What was due at this moment has been done.
@@ -97,7 +99,9 @@ impl Supervisor {
         let (to_inbox, inbox) = mpsc::channel(INBOX_EVENTS);
         let now = clock::now();
         let reserves = live_reserves(now, &setup, &setup.config, &to_inbox);
+        let watchdog = setup.config.watchdog.as_ref();
         Ok(Self {
+            watchdog: watchdog.map(|config| Watchdog::new(now, config)),
             setup,
             arbiter,
             inbox,
@@ -129,7 +133,12 @@ impl Supervisor {
             self.alarm.set(self.deadline()).map_err(Error::Timer)?;
             tokio::select! {
                 biased;
-                () = &mut shutdown => return Ok(()),
+                () = &mut shutdown => {
+                    if let Some(watchdog) = self.watchdog.take() {
+                        watchdog.close();
+                    }
+                    return Ok(());
+                }
                 message = self.arbiter.next() => {
                     let now = self.turn();
                     self.follow(now, message);
@@ -143,6 +152,7 @@ impl Supervisor {
                 }
             }
             self.settle(clock::now());
+            self.feed(clock::now());
             self.report(clock::now());
         }
     }
@@ -211,6 +221,14 @@ impl Supervisor {
         }
         // Only now: a keeper that is never without a connection does not end.
         self.reserves = reserves;
+        if config.watchdog != self.setup.config.watchdog {
+            // The old one first: a device can be open once.
+            if let Some(old) = self.watchdog.take() {
+                old.close();
+            }
+            let watchdog = config.watchdog.as_ref();
+            self.watchdog = watchdog.map(|config| Watchdog::new(now, config));
+        }
         self.setup.config = config;
     }
 
@@ -242,10 +260,20 @@ impl Supervisor {
         self.settled_at = now;
     }
 
+    /// Feeds the hardware watchdog while every service that runs may run.
+    fn feed(&mut self, now: Mono) {
+        if let Some(watchdog) = &mut self.watchdog {
+            let overstays = self.reserves.iter().find_map(|r| r.overstays(now));
+            watchdog.tend(now, overstays.as_deref());
+        }
+    }
+
     /// When the loop must turn even if nothing happens.
     fn deadline(&self) -> Mono {
         let now = self.settled_at;
         let alive = now + self.lease().part(10);
+        let feed = self.watchdog.as_ref().map_or(Mono::FAR, Watchdog::deadline);
+        let alive = alive.min(feed);
         (self.reserves.iter().filter_map(|r| r.deadline(now))).fold(alive, Mono::min)
     }
 
@@ -253,6 +281,7 @@ impl Supervisor {
     fn report(&mut self, now: Mono) {
         let report = ServiceReport {
             reserves: self.reserves.iter().map(LiveReserve::report).collect(),
+            watchdog: (self.watchdog.as_ref()).map_or_else(String::new, Watchdog::describe),
         };
         if report != self.reported || self.reported_at == Mono::ZERO {
             self.reported = report.clone();

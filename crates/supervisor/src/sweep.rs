@@ -1,8 +1,9 @@
 //! Finds and kills what a keeper that is gone left behind.
 //!
 //! A keeper that is killed takes its program with it (PR_SET_PDEATHSIG), but not what the
-//! program forked. Everything that a keeper starts carries the keeper's socket in its
-//! environment; that is how its children are known. Reads all of /proc: rare, never on the
+//! program forked. That is in the keeper's control group, where there are such groups; and
+//! everything that a keeper starts carries the keeper's socket in its environment. By either
+//! its children are known. Reads all of /proc: rare, never on the
 //! path of a failover.
 
 use std::ffi::OsStr;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::cgroup::Group;
+
 /// The environment variable that names the keeper's socket.
 pub(crate) const MARK: &str = "HAARB_KEEPER";
 /// How long to wait for killed processes to be gone. Longer ones are in the kernel's hands.
@@ -22,14 +25,23 @@ const GONE_WITHIN: Duration = Duration::from_millis(500);
 /// Kills every process that the keeper of this socket started, and waits until it is gone.
 pub(crate) fn kill_left_behind(socket: &Path) {
     let begun = Instant::now();
+    let group = Group::left_behind(socket);
+    if let Some(group) = &group {
+        for pid in group.members() {
+            tracing::warn!("killing process {pid}, left behind by a keeper that is gone");
+        }
+        group.kill();
+    }
     loop {
-        let left = marked(socket);
+        let mut left = marked(socket);
         for pid in &left {
             tracing::warn!("killing process {pid}, left behind by a keeper that is gone");
             // Gone in between: that is what is wanted.
             let _ = kill(*pid, Signal::SIGKILL);
         }
-        if left.is_empty() {
+        if let Some(group) = group.as_ref().filter(|group| !group.remove()) {
+            left.extend(group.members());
+        } else if left.is_empty() {
             return;
         }
         if begun.elapsed() > GONE_WITHIN {

@@ -145,6 +145,7 @@ fn reports() -> Vec<Report> {
                 not_startable: "no file".into(),
                 services: vec![("relay".into(), ServiceState::Failed)],
             }],
+            watchdog: "fed".into(),
         }),
     ]
 }

@@ -26,6 +26,7 @@ pub(super) fn value(s: &v1::Status) -> Value {
         "alarms": s.alarms.iter().map(alarm).collect::<Vec<_>>(),
         "agents": s.agents.iter().map(agent).collect::<Vec<_>>(),
         "arbiter": s.arbiter.as_ref().map(agent),
+        "watchdog": Some(&s.watchdog).filter(|text| !text.is_empty()),
         "dropped_datagrams": s.dropped_datagrams.iter().collect::<std::collections::BTreeMap<_, _>>(),
     })
 }

@@ -119,6 +119,7 @@ fn troubled() -> v1::Status {
         ..v1::Scheduling::default()
     });
     s.neighbours[0].kernel_alive = false;
+    s.watchdog = "NOT FED, /dev/watchdog resets this server: sip/relay still runs".into();
     s.neighbours[0].silent = true;
     s.neighbours[0].paths = vec![path("red", false), path("blue", false)];
     let r = &mut s.reserves[0];
@@ -209,6 +210,7 @@ fn trouble_stands_out() {
 
         daemons     NOT AT WORK: prober; see the log of `haarb run` or the journal
         scheduling  prober: no real-time priority (Operation not permitted)
+        watchdog    NOT FED, /dev/watchdog resets this server: sip/relay still runs
         datagrams   refused: replay 2"#]].assert_eq(&page(&troubled()));
 }
 
@@ -388,7 +390,8 @@ fn scripts_find_every_promised_key() {
               ]
             }
           ],
-          "version": "0.1.0"
+          "version": "0.1.0",
+          "watchdog": null
         }"#]]
     .assert_eq(&healthy);
 }

@@ -317,6 +317,12 @@ impl Page<'_> {
             ));
         }
         self.scheduling(s);
+        if !s.watchdog.is_empty() {
+            let bad = s.watchdog.starts_with("NOT ");
+            let tone = if bad { Tone::Bad } else { Tone::Good };
+            let text = self.toned(tone, 0, &s.watchdog);
+            self.line(format!("watchdog    {text}"));
+        }
         let dropped: u64 = s.dropped_datagrams.values().sum();
         if dropped > 0 {
             let mut reasons: Vec<_> = s.dropped_datagrams.iter().collect();

@@ -171,7 +171,7 @@ fn directories(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Ve
 }
 
 /// An absolute path, rid of repeated and trailing slashes.
-fn absolute(text: &str) -> Result<PathBuf, &'static str> {
+pub(super) fn absolute(text: &str) -> Result<PathBuf, &'static str> {
     let path = Path::new(text);
     if !path.is_absolute() {
         return Err("is not an absolute path");

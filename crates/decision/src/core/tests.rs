@@ -218,6 +218,7 @@ impl Bench {
                 not_startable: String::new(),
                 services: Vec::new(),
             }],
+            watchdog: String::new(),
         };
         self.feed(Input::Report(Agent::Supervisor, Report::Services(report)));
     }

@@ -359,6 +359,7 @@ fn context() -> Context {
                 directories: Vec::new(),
                 services: Vec::new(),
             }],
+            watchdog: None,
             digest: 0,
         },
         me,

@@ -51,6 +51,7 @@ fn config() -> Config {
             .collect(),
         nodes: vec![node("alpha", 1), node("beta", 2)],
         reserves: Vec::new(),
+        watchdog: None,
         digest: 0,
     }
 }

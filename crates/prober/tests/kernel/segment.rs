@@ -178,6 +178,7 @@ fn config() -> Config {
         networks: networks.iter().enumerate().map(switch).collect(),
         nodes: nodes.into(),
         reserves: Vec::new(),
+        watchdog: None,
         digest: 0,
     }
 }

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use super::output::{self, Outputs};
 use super::spawn::spawn;
 use super::tree;
+use crate::cgroup::Group;
 use crate::order::{Doing, FromKeeper, Lease, Recipe, Run, ToKeeper};
 use stop::Stopping;
 
@@ -33,6 +34,10 @@ pub(super) struct Service {
     phase: Phase,
     /// A stop command failed and nobody else will try: not before this moment.
     stop_again_at: Mono,
+    /// The control group of this keeper and all below it, where there is one.
+    group: Option<Group>,
+    /// Rounds of SIGKILL in the present phase.
+    kill_rounds: u32,
     news: Vec<FromKeeper>,
     pub(super) outputs: Outputs,
 }
@@ -62,15 +67,24 @@ enum Phase {
 }
 
 impl Service {
-    pub(super) fn new(label: &str) -> Self {
+    pub(super) fn new(label: &str, group: Option<Group>) -> Self {
         Self {
             label: label.to_owned(),
             recipe: None,
             lease: Lease::default(),
             phase: Phase::Idle,
             stop_again_at: Mono::ZERO,
+            group,
+            kill_rounds: 0,
             news: Vec::new(),
             outputs: Outputs::new(label),
+        }
+    }
+
+    /// Gives the control group back; whoever starts this keeper's service next makes its own.
+    pub(super) fn remove_group(&self) {
+        if let Some(group) = &self.group {
+            group.leave_and_remove();
         }
     }
 
@@ -245,6 +259,7 @@ impl Service {
             Phase::Running { main, since, .. } if *main == Some(pid) => {
                 let lived = now.since(*since);
                 let why = self.with_last_line(format!("{how} after {lived}"));
+                self.kill_rounds = 0;
                 self.phase = Phase::Clearing { why, kill_at: now };
             }
             Phase::Stopping(stopping) if stopping.command == Some(pid) => {

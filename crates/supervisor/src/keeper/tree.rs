@@ -12,27 +12,32 @@ use nix::unistd::Pid;
 
 /// One process below the keeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Process {
-    pub(super) pid: Pid,
+pub(crate) struct Process {
+    pub(crate) pid: Pid,
     pub(super) session: i32,
     /// Its name and state, for a person.
     pub(super) name: String,
-    zombie: bool,
+    state: char,
     parent: i32,
 }
 
 /// All live processes below this one, parents before children.
 pub(super) fn descendants() -> Vec<Process> {
+    below(nix::unistd::getpid())
+}
+
+/// All live processes below `root`, parents before children.
+pub(crate) fn below(root: Pid) -> Vec<Process> {
     let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
     for process in processes() {
         children.entry(process.parent).or_default().push(process);
     }
     let mut found = Vec::new();
-    let mut parents = vec![nix::unistd::getpid().as_raw()];
+    let mut parents = vec![root.as_raw()];
     while let Some(parent) = parents.pop() {
         for process in children.remove(&parent).unwrap_or_default() {
             parents.push(process.pid.as_raw());
-            if !process.zombie {
+            if !matches!(process.state, 'Z' | 'X') {
                 found.push(process);
             }
         }
@@ -48,6 +53,12 @@ pub(super) fn signal_all(signal: Signal, except: Option<Pid>) {
             let _ = kill(process.pid, signal);
         }
     }
+}
+
+/// Whether a process does nothing at all: stopped by a signal or a tracer, or stuck in the kernel.
+pub(crate) fn stands_still(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    parse(&stat).is_some_and(|process| matches!(process.state, 'T' | 't' | 'D'))
 }
 
 fn processes() -> Vec<Process> {
@@ -79,7 +90,7 @@ fn parse(stat: &str) -> Option<Process> {
         pid: Pid::from_raw(pid.parse().ok()?),
         session,
         name: format!("{pid} ({name}) in state {state}"),
-        zombie: matches!(state, "Z" | "X"),
+        state: state.chars().next()?,
         parent,
     })
 }

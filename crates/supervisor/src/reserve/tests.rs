@@ -264,3 +264,75 @@ fn a_deadline_is_never_in_the_past() {
     reserve.settle(at(11));
     assert_eq!(reserve.deadline(at(11)), Some(at(61)));
 }
+
+const GRACE: Span = Span::from_millis(150);
+
+#[test]
+fn only_what_is_late_beyond_twice_the_grace_overstays() {
+    let mut reserve = running();
+    assert_eq!(reserve.overstays(at(499), GRACE), None);
+    reserve.settle(at(500));
+    assert_eq!(reserve.right_ended(at(500)), Some(at(500)));
+    assert!(reserve.must_stop(at(500), 0) && reserve.must_stop(at(500), 1));
+    assert_eq!(reserve.overstays(at(799), GRACE), None);
+    let why = reserve.overstays(at(800), GRACE).expect("late");
+    assert!(why.starts_with("sip/a has not stopped"), "{why}");
+    reserve.note(at(801), 0, Input::Idle);
+    let why = reserve.overstays(at(801), GRACE).expect("late");
+    assert!(why.starts_with("sip/b"), "{why}");
+    reserve.note(at(802), 1, Input::Idle);
+    assert_eq!(reserve.overstays(at(802), GRACE), None);
+    assert!(!reserve.must_stop(at(802), 1));
+}
+
+#[test]
+fn an_ordered_stop_overstays_only_once_it_has_failed_and_until_it_has_worked() {
+    let mut reserve = running();
+    reserve
+        .direct(at(10), &told(5, ServiceDuty::default()))
+        .expect("followed");
+    reserve.settle(at(10));
+    assert_eq!(
+        reserve.overstays(at(60_000), GRACE),
+        None,
+        "it has its time"
+    );
+    reserve.note(at(60_000), 1, Input::StopFailed("no"));
+    let failed = Some("sip/b cannot be stopped: no".to_owned());
+    assert_eq!(reserve.overstays(at(60_000), GRACE), failed);
+    // Its status says that it runs, and it is stopped again: that changes nothing.
+    reserve.note(at(60_010), 1, Input::Alive);
+    reserve.settle(at(60_020));
+    assert_eq!(reserve.overstays(at(60_020), GRACE), failed);
+    reserve.note(at(60_030), 1, Input::Idle);
+    assert_eq!(reserve.overstays(at(60_030), GRACE), None);
+}
+
+#[test]
+fn a_stop_that_failed_is_forgotten_when_the_service_may_run_again() {
+    let mut reserve = running();
+    let stop = told(5, ServiceDuty::default());
+    reserve.direct(at(10), &stop).expect("followed");
+    reserve.settle(at(10));
+    reserve.note(at(20), 1, Input::StopFailed("no"));
+    assert!(reserve.overstays(at(20), GRACE).is_some());
+    reserve
+        .direct(at(30), &told(6, run(900)))
+        .expect("followed");
+    reserve.settle(at(30));
+    assert_eq!(reserve.overstays(at(30), GRACE), None);
+}
+
+#[test]
+fn what_is_not_known_to_run_and_what_may_run_never_overstays() {
+    let unknown = unknown();
+    assert_eq!(unknown.overstays(at(60_000), GRACE), None);
+    let mut reserve = running();
+    let frozen = ServiceDuty {
+        frozen: true,
+        ..run(500)
+    };
+    reserve.direct(at(10), &told(5, frozen)).expect("followed");
+    assert_eq!(reserve.overstays(at(60_000), GRACE), None);
+    assert_eq!(reserve.right_ended(at(60_000)), None);
+}

@@ -2,6 +2,7 @@
 //! [`Reserve`].
 
 mod ask;
+mod escalate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use haarb_config as config;
 use haarb_model::{Epoch, Mono, NodeName, ReserveDuties, ReserveName, ServiceRun, Span};
+use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
 use super::{Event, Place, read_epoch};
@@ -59,6 +61,10 @@ struct Live {
     keeper: Option<Link>,
     /// It has said what it does.
     greeted: bool,
+    /// Its process, as it has said.
+    keeper_pid: Option<Pid>,
+    /// Since when the service should be stopped and is not.
+    stop_told: Option<Mono>,
     /// The number of the connection, so that a message of an old one is known.
     link: u64,
     keeper_due: Mono,
@@ -89,6 +95,8 @@ impl LiveReserve {
                 config: service.clone(),
                 keeper: None,
                 greeted: false,
+                keeper_pid: None,
+                stop_told: None,
                 link: 0,
                 keeper_due: Mono::ZERO,
                 check_due: Mono::ZERO,
@@ -125,6 +133,11 @@ impl LiveReserve {
         self.reserve.report()
     }
 
+    /// See [`Reserve::overstays`].
+    pub(super) fn overstays(&self, now: Mono) -> Option<String> {
+        self.reserve.overstays(now, self.context.grace)
+    }
+
     pub(super) fn stalled(&mut self, now: Mono) {
         self.reserve.stalled(now);
     }
@@ -149,6 +162,7 @@ impl LiveReserve {
         }
         let actions = self.reserve.settle(now);
         self.act(now, &actions);
+        self.escalate(now);
         for service in 0..self.services.len() {
             self.attach(now, service);
             self.check(now, service);
@@ -248,6 +262,7 @@ impl LiveReserve {
         let live = &mut self.services[service];
         live.keeper = None;
         live.greeted = false;
+        live.keeper_pid = None;
         live.keeper_due = now;
         // A failure that is counted: a keeper that is killed again and again is one too.
         self.reserve
@@ -281,11 +296,15 @@ impl LiveReserve {
         let mut note = |fact| self.reserve.note(now, service, fact);
         match news {
             FromKeeper::Hello {
+                pid,
                 doing,
                 since_us,
                 lease,
                 ..
-            } => self.greeted(service, doing, Mono::from_micros(since_us), lease),
+            } => {
+                self.services[service].keeper_pid = Some(Pid::from_raw(pid)).filter(|_| pid > 1);
+                self.greeted(service, doing, Mono::from_micros(since_us), lease);
+            }
             FromKeeper::Started { .. } => {
                 tracing::info!("service {label}: runs");
                 note(Input::Alive);

@@ -31,6 +31,8 @@ pub(crate) struct Bench {
     /// Every report since the supervisor started.
     pub(crate) seen: Vec<ServiceRun>,
     pub(crate) stalled: Vec<Span>,
+    /// What the supervisor last said about the watchdog.
+    pub(crate) watchdog: String,
     /// Repeated when the supervisor says that it was frozen, as an arbiter does that goes on.
     pub(crate) told: Option<Directive>,
 }
@@ -50,8 +52,26 @@ impl Bench {
     }
 
     pub(crate) fn with_timing(timing: &str, services: &[&str]) -> Self {
+        Self::with(|dir| config(dir, timing, services))
+    }
+
+    /// With a watchdog that is a file; profile lan.
+    pub(crate) fn with_watchdog(services: &[&str]) -> Self {
+        Self::with(|dir| {
+            let device = dir.join("watchdog");
+            std::fs::write(&device, "").expect("a file");
+            let mut config = config(dir, "profile: lan", services);
+            config.watchdog = Some(haarb_config::Watchdog {
+                device,
+                timeout: Span::from_secs(10),
+            });
+            config
+        })
+    }
+
+    fn with(config: impl FnOnce(&Path) -> Config) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let file = Arc::new(Mutex::new(config(dir.path(), timing, services)));
+        let file = Arc::new(Mutex::new(config(dir.path())));
         let mut bench = Self {
             dir,
             file,
@@ -59,6 +79,7 @@ impl Bench {
             last: None,
             seen: Vec::new(),
             stalled: Vec::new(),
+            watchdog: String::new(),
             told: None,
         };
         bench.start_supervisor();
@@ -200,6 +221,7 @@ impl Bench {
             let running = self.running.as_mut().expect("a supervisor");
             match tokio::time::timeout_at(deadline, running.reports.recv()).await {
                 Ok(Some(Report::Services(report))) => {
+                    self.watchdog = report.watchdog;
                     let run = report.reserves.into_iter().next().expect("a reserve");
                     self.last = Some(run.clone());
                     self.seen.push(run.clone());
@@ -219,6 +241,45 @@ impl Bench {
                 Err(_) => panic!("not within {PATIENCE:?}: {what}; last: {:#?}", self.last),
             }
         }
+    }
+
+    /// Waits until the supervisor says something of the watchdog.
+    pub(crate) async fn until_watchdog(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> String {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !wanted(&self.watchdog) {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "not within {PATIENCE:?}: {what}; last: {}",
+                self.watchdog
+            );
+            self.last = None;
+            self.until(what, |_| true).await;
+        }
+        self.watchdog.clone()
+    }
+
+    /// What was written to the watchdog.
+    pub(crate) fn watchdog_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("watchdog")).unwrap_or_default()
+    }
+
+    pub(crate) fn feedings(&self) -> usize {
+        self.watchdog_log().matches('.').count()
+    }
+
+    /// Ends it all; the last that the watchdog got must be this.
+    pub(crate) async fn finish_with_watchdog(self, last: &str) {
+        let device = self.dir.path().join("watchdog");
+        let keep = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::remove_file(keep.path()).expect("the file");
+        std::fs::hard_link(&device, keep.path()).expect("a second name");
+        self.finish().await;
+        let log = std::fs::read_to_string(keep.path()).expect("the file");
+        assert!(log.ends_with(last), "{log}");
     }
 
     pub(crate) async fn until_running(&mut self) -> ServiceRun {
@@ -264,7 +325,7 @@ impl Bench {
     }
 
     /// Keepers of this bench: their standard input is a socket below its directory.
-    fn keeper_pids(&self) -> Vec<i32> {
+    pub(crate) fn keeper_pids(&self) -> Vec<i32> {
         let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
         let needle = self.dir.path().display().to_string();
         let inodes: Vec<String> = (sockets.lines())
@@ -305,10 +366,47 @@ impl Bench {
 impl Drop for Bench {
     /// Leaves nothing behind when a test fails.
     fn drop(&mut self) {
+        let mut groups: Vec<PathBuf> = self.keeper_pids().into_iter().filter_map(group).collect();
+        groups.retain(|dir| dir.to_string_lossy().contains("/haarb-"));
         while !self.pids().is_empty() {
             self.pids().into_iter().for_each(kill);
         }
+        for group in groups {
+            let _ = std::fs::remove_dir(group);
+        }
     }
+}
+
+/// Whether a process is there and no zombie.
+pub(crate) fn lives(pid: i32) -> bool {
+    let stat = proc_text(pid, "stat");
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// The directory of a process's control group of version 2.
+fn group(pid: i32) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let point = mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mount = kind.starts_with("cgroup2 ").then_some(mount)?;
+        mount.split(' ').nth(4)
+    })?;
+    let own = proc_text(pid, "cgroup");
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(Path::new(point).join(path))
+}
+
+/// Whether this test may make control groups of version 2.
+pub(crate) fn has_groups() -> bool {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let me = std::process::id();
+    let Some(own) = group(me.cast_signed()) else {
+        return false;
+    };
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let probe = own.join(format!("probe-{me}-{number}"));
+    std::fs::create_dir(&probe).is_ok() && std::fs::remove_dir(&probe).is_ok()
 }
 
 fn kill(pid: i32) {

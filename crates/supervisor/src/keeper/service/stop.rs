@@ -13,6 +13,9 @@ use crate::order::{FromKeeper, Recipe, Run};
 
 /// After a first SIGKILL, until the supervisor hears that something does not die.
 const COMPLAIN_AFTER: Span = Span::from_secs(2);
+/// Every so many rounds of SIGKILL the whole control group is killed, first in the second round:
+/// stepping out of the group and in again is too slow for every one.
+const GROUP_KILL_EVERY: u32 = 25;
 /// Between two runs of a stop command that failed, while there is no supervisor.
 const STOP_AGAIN_AFTER: Span = Span::from_secs(1);
 
@@ -92,6 +95,7 @@ impl Service {
             },
         }
         self.recipe = Some(recipe);
+        self.kill_rounds = 0;
         self.phase = Phase::Stopping(stopping);
         self.reap(now);
     }
@@ -136,6 +140,14 @@ impl Service {
             Phase::Idle | Phase::Starting { .. } | Phase::Running { .. } => return,
         }
         tree::signal_all(Signal::SIGKILL, spared);
+        self.kill_rounds = self.kill_rounds.saturating_add(1);
+        // What a first round did not end forks faster than it is found, or cannot end now. The
+        // group would take the stop command with it.
+        if let Some(group) = self.group.as_ref().filter(|_| spared.is_none())
+            && self.kill_rounds % GROUP_KILL_EVERY == 2
+        {
+            group.kill_others();
+        }
         if complain {
             let left = tree::descendants().into_iter();
             let names: Vec<String> = (left.filter(|p| Some(p.pid) != spared))
