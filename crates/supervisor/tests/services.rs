@@ -1,5 +1,6 @@
 //! Real services under a real supervisor: order, crashes, stops that hang, leases, restarts.
 
+#[expect(dead_code, reason = "shared with the other tests")]
 mod bench;
 
 use bench::{Bench, now, program, state};
