@@ -4,11 +4,18 @@
 //! not possible, every test is reported as *ignored* with the reason, never as passed. One lab runs at a
 //! time on a machine, also when a runner starts one process per test: they queue at a file lock.
 
-use std::{fs::File, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use haarb_lab::{
     clock::Stamp,
-    drill,
+    drill::{self, Drill, Ground, verdict::Outcome},
     error::LabError,
     fake,
     plan::Plan,
@@ -19,6 +26,26 @@ use haarb_lab::{
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::fcntl::{Flock, FlockArg};
+
+/// The segment that drills share, as the last one left it.
+struct Held {
+    ground: Ground,
+    lab: Segment,
+    previous: Option<&'static str>,
+}
+
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+/// Times that no drill measures, and that would only be waited for: the cold start of a minute and the
+/// thirty seconds until a server that is left alone rearms.
+const SHORT: [(&str, &str); 2] = [("cold-start", "3s"), ("rearm-alone", "3s")];
+/// Duration of the drills under lasting loss, flapping and load.
+const LONG: Duration = Duration::from_secs(4);
+
+/// Switches the shared segment off: it would disturb what comes.
+fn release() {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
 
 /// What a test gets.
 #[derive(Clone)]
@@ -91,11 +118,57 @@ impl Bench {
         self.name
     }
 
+    /// Runs a drill, and those that lead to it, on a segment that the next drill will use, too: to start
+    /// a cluster takes longer than most drills. Returns what came of all of them. After anything
+    /// unexpected the segment is thrown away.
+    ///
+    /// # Errors
+    /// As the lab reports or as `judge` does.
+    pub fn drill(
+        &self,
+        drill: &Drill,
+        judge: impl Fn(&Segment, &Outcome) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |held: &Held| held.ground == drill.ground;
+        let mut here = match held.take().filter(fits) {
+            Some(held) => held,
+            None => self.ground(drill.ground)?,
+        };
+        let lab = &mut here.lab;
+        let prepared = drill::whole::prepare(lab, drill, here.previous, LONG);
+        for outcome in with_logs(lab, prepared)? {
+            judge(lab, &outcome)?;
+        }
+        let outcome = drill::run::run_for(lab, drill, LONG)?;
+        judge(lab, &outcome)?;
+        here.previous = Some(drill.name);
+        *held = Some(here);
+        Ok(())
+    }
+
+    fn ground(&self, ground: Ground) -> anyhow::Result<Held> {
+        let options = ClusterOptions {
+            profile: "telecom".into(),
+            files: true,
+        };
+        let (plan, programs) = (ground.plan(), self.programs()?);
+        let mut lab = setup::build_with_times(plan, self.dir(), programs, &options, &SHORT)?;
+        let started = drill::run::start(&mut lab, |_| Ok(()));
+        with_logs(&lab, started)?;
+        Ok(Held {
+            ground,
+            lab,
+            previous: None,
+        })
+    }
+
     /// A segment of two servers that run haarb with the times of the telecom profile, settled.
     ///
     /// # Errors
     /// As the lab reports, with the servers' logs.
     pub fn cluster(&self) -> anyhow::Result<Segment> {
+        release();
         let options = ClusterOptions {
             profile: "telecom".into(),
             files: true,
@@ -111,6 +184,7 @@ impl Bench {
     /// # Errors
     /// As the lab reports.
     pub fn bare_segment(&self) -> anyhow::Result<Segment> {
+        release();
         let lab = Segment::build(
             Plan::pair(),
             self.dir(),

@@ -35,7 +35,16 @@ enum Task {
         #[arg(long)]
         no_lab: bool,
     },
-    /// The laboratory by hand: `up`, `drill NAME…`, `check`
+    /// Faults on a live pair, each with what must follow: NAME…, --all, --list
+    ///
+    /// `cargo xtask drill --help` shows the options of the laboratory; `--write-docs` makes
+    /// docs/drills.md from this run.
+    Drill {
+        /// Names of drills, --all, --list, --json, --repeat N, --minutes M, --write-docs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// The laboratory by hand: `up`, `check`
     Lab {
         /// What to do there; `cargo xtask lab --help` asks the laboratory itself
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -70,6 +79,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Demo { options } => cargo::run_built("haarb-lab", "demo", &options),
+        Task::Drill { options } => cargo::run_built("haarb-lab", "drill", &with_page(options)),
         Task::Lab { options } => cargo::run_built("haarb-lab", "", &options),
         Task::Bench { options } => cargo::run_bench(&options),
         Task::Sim { options } => cargo::run_built("haarb-sim", "", &options),
@@ -84,4 +94,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says where the page of the drills is, whatever directory we are called from.
+fn with_page(options: Vec<String>) -> Vec<String> {
+    let page = cargo::root().join("docs/drills.md");
+    options
+        .into_iter()
+        .map(|option| match option.as_str() {
+            "--write-docs" => format!("--write-docs={}", page.display()),
+            _ => option,
+        })
+        .collect()
 }

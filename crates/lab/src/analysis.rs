@@ -233,6 +233,19 @@ fn dual_active_ms(trace: &Trace, from: Stamp, to: Stamp) -> f64 {
         .sum()
 }
 
+/// Milliseconds during which more than one server would have answered for a virtual IP, for the one on
+/// which that lasted longest.
+#[must_use]
+pub fn longest_dual_active_ms(trace: &Trace, from: Stamp, to: Stamp) -> f64 {
+    let overlap = |vip| {
+        let servers: Vec<Vec<Stretch>> = (0..trace.servers())
+            .map(|server| active(trace, server, vip, from, to))
+            .collect();
+        overlap_ms(&servers)
+    };
+    (0..trace.vips()).map(overlap).fold(0.0, f64::max)
+}
+
 /// When `server` would have answered for `vip`, by what it answered when it was asked directly and by
 /// what it answered to the clients.
 #[must_use]

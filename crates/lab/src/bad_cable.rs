@@ -1,4 +1,4 @@
-//! A bad cable: loses, delays and reorders frames, each direction on its own.
+//! A bad cable: loses, delays, reorders, walls off and forges frames, each direction on its own.
 //!
 //! A thread carries every frame from one interface to another, both in the switch's namespace, and does
 //! to it what [`Flaws`] says. It needs no queueing discipline of the kernel and no rights beyond the
@@ -6,6 +6,9 @@
 //! kernel leaves to the "hardware" are still finished at the other end.
 //!
 //! The thread is subject to the machine's stalls, so a delay is a lower bound.
+
+mod frame;
+mod mischief;
 
 use std::{
     cmp::Reverse,
@@ -31,6 +34,9 @@ use nix::{
 
 use crate::{clock::Stamp, netns::NetNs};
 
+pub use frame::{Stop, Wall};
+use mischief::Mischief;
+
 /// What happens to the frames of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Flaws {
@@ -40,6 +46,11 @@ pub struct Flaws {
     pub delay: Duration,
     /// Up to this much more, evenly spread; what is sent later may overtake.
     pub jitter: Duration,
+    /// What does not get through at all.
+    pub wall: Wall,
+    /// Probability, 0 to 1, that beside a datagram of a server an old one is sent again, and the same
+    /// that a changed copy is sent.
+    pub mischief: f64,
 }
 
 /// Both directions of a bad cable.
@@ -100,7 +111,10 @@ impl Carrier {
         let thread = std::thread::Builder::new()
             .name("bad-cable".into())
             .spawn(move || {
+                // A relay that waits for a time slice would be a fault of its own.
+                crate::client::go_realtime();
                 let mut way = BinaryHeap::new();
+                let mut mischief = [Mischief::default(), Mischief::default()];
                 let mut dice = Dice(Stamp::now().0 | 1);
                 let mut number = 0;
                 while !seen_stop.load(Ordering::Relaxed) {
@@ -112,8 +126,12 @@ impl Carrier {
                     let cable = *seen_flaws.lock().unwrap_or_else(PoisonError::into_inner);
                     for (from, flaws) in [(0, cable.from_machine), (1, cable.to_machine)] {
                         while let Some(frame) = read(&sockets[from]) {
-                            number += 1;
-                            if !dice.hits(flaws.loss) {
+                            if flaws.wall.stops(&frame) || dice.hits(flaws.loss) {
+                                continue;
+                            }
+                            let more = mischief[from].beside(&frame, flaws.mischief, &mut dice);
+                            for frame in std::iter::once(frame).chain(more) {
+                                number += 1;
                                 let due = Stamp::now()
                                     .plus(flaws.delay)
                                     .plus(dice.part_of(flaws.jitter));
@@ -240,6 +258,11 @@ impl Dice {
 
     fn hits(&mut self, probability: f64) -> bool {
         self.roll() < probability
+    }
+
+    /// A number below `limit`; 0 when that is 0.
+    fn below(&mut self, limit: usize) -> usize {
+        ((self.roll() * limit as f64) as usize).min(limit.saturating_sub(1))
     }
 
     fn part_of(&mut self, most: Duration) -> Duration {

@@ -105,6 +105,8 @@ struct Probe {
 struct Worker {
     shared: Arc<Shared>,
     plan: Plan,
+    /// Of the service, per virtual IP.
+    ports: Vec<u16>,
     /// First one per virtual IP, then those of the direct questions.
     sockets: Vec<UdpSocket>,
     packet: OwnedFd,
@@ -177,6 +179,7 @@ impl Client {
         let worker = Worker {
             shared: Arc::clone(&shared),
             plan: plan.clone(),
+            ports: (0..plan.vips.len()).map(|vip| plan.port_of(vip)).collect(),
             sockets,
             packet,
             probes,
@@ -306,7 +309,7 @@ impl Worker {
             }
             .encode();
             let socket = &self.sockets[vip];
-            let _ = socket.send_to(&question, SocketAddr::new(place.address, self.plan.port));
+            let _ = socket.send_to(&question, SocketAddr::new(place.address, self.ports[vip]));
         }
         for probe in &self.probes {
             let question = Question {
@@ -317,7 +320,7 @@ impl Worker {
             if let Some(frame) = frame(
                 probe,
                 self.plan.vips[probe.vip].address,
-                self.plan.port,
+                self.ports[probe.vip],
                 &question,
             ) {
                 let _ = send_frame(&self.packet, probe.interface, probe.server_mac, &frame);

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::LabError, plan::ServerId, segment::Segment};
 
-/// How long one `haarb` command may take. A frozen server answers nothing at all.
-const COMMAND_LIMIT: Duration = Duration::from_secs(3);
+/// How long a look at a server may take. A frozen server answers nothing at all.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
+/// How long a command that changes something may take.
+pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(8);
 /// How often a state is looked at while waiting for it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -136,8 +138,21 @@ pub fn parse_events(text: &str) -> Result<Vec<Event>, serde_json::Error> {
 /// # Errors
 /// When the command fails or prints something else.
 pub fn status(lab: &Segment, server: ServerId) -> Result<Status, LabError> {
-    let text = haarb(lab, server, &["status", "--json"])?;
+    let text = haarb_within(lab, server, &["status", "--json"], LOOK_LIMIT)?;
     serde_json::from_str(&text).map_err(|error| unreadable(lab, server, "status --json", &error))
+}
+
+/// The server that calls itself active for a reserve.
+#[must_use]
+pub fn who_is_active_for(lab: &Segment, reserve: &str) -> Option<ServerId> {
+    lab.powered().find(|server| {
+        status(lab, *server).is_ok_and(|status| {
+            status
+                .reserves
+                .iter()
+                .any(|state| state.name == reserve && state.role == "active")
+        })
+    })
 }
 
 /// All events that a server remembers.
@@ -145,7 +160,7 @@ pub fn status(lab: &Segment, server: ServerId) -> Result<Status, LabError> {
 /// # Errors
 /// When the command fails or prints something else.
 pub fn events(lab: &Segment, server: ServerId) -> Result<Vec<Event>, LabError> {
-    let text = haarb(lab, server, &["events", "--json"])?;
+    let text = haarb_within(lab, server, &["events", "--json"], LOOK_LIMIT)?;
     parse_events(&text).map_err(|error| unreadable(lab, server, "events --json", &error))
 }
 
@@ -154,10 +169,19 @@ pub fn events(lab: &Segment, server: ServerId) -> Result<Vec<Event>, LabError> {
 /// # Errors
 /// When it does not end in time or not with status 0.
 pub fn haarb(lab: &Segment, server: ServerId, arguments: &[&str]) -> Result<String, LabError> {
+    haarb_within(lab, server, arguments, COMMAND_LIMIT)
+}
+
+fn haarb_within(
+    lab: &Segment,
+    server: ServerId,
+    arguments: &[&str],
+    limit: Duration,
+) -> Result<String, LabError> {
     let argv: Vec<&str> = std::iter::once("haarb")
         .chain(arguments.iter().copied())
         .collect();
-    let output = lab.run(server, &argv, COMMAND_LIMIT)?;
+    let output = lab.run(server, &argv, limit)?;
     if output.status == 0 {
         return Ok(output.stdout);
     }
@@ -185,6 +209,8 @@ pub enum Goal {
     Settled,
     /// Every server with power is in manual mode.
     AllManual,
+    /// Every server with power is in manual mode for this reason.
+    Manual(&'static str),
     /// No server with power serves: all wait, no virtual IP is held.
     NobodyServes,
 }
@@ -197,6 +223,7 @@ pub fn reach(lab: &Segment, goal: Goal, limit: Duration) -> Result<Option<Server
     let what = match goal {
         Goal::Settled => "one server active, all others ready to take over",
         Goal::AllManual => "manual mode on every server",
+        Goal::Manual(reason) => reason,
         Goal::NobodyServes => "nobody active and no virtual IP held",
     };
     lab.until(what, limit, LOOK_EVERY, |lab| {
@@ -228,9 +255,19 @@ fn judge(
     for (server, status) in states {
         let wanted = match goal {
             Goal::Settled => Some("automatic"),
-            Goal::AllManual => Some("manual"),
+            Goal::AllManual | Goal::Manual(_) => Some("manual"),
             Goal::NobodyServes => None,
         };
+        if let Goal::Manual(reason) = goal
+            && status.mode_reason != reason
+        {
+            return Err(format!(
+                "{} is {} ({})",
+                name(*server),
+                status.mode,
+                status.mode_reason
+            ));
+        }
         if let Some(wanted) = wanted
             && status.mode != wanted
         {
@@ -263,7 +300,7 @@ fn judge(
                     role == "standby" && state.eligible != Some(false) || role == "active"
                 }
                 Goal::NobodyServes => role == "waiting",
-                Goal::AllManual => true,
+                Goal::AllManual | Goal::Manual(_) => true,
             };
             if !fits {
                 return Err(format!(

@@ -1,7 +1,7 @@
 //! A failover done by hand, to prove that the lab measures what happens and not what it hopes for.
 //!
 //! Adds and removes a virtual IP on a server and announces it, with the timing that the test chooses.
-//! No part of the drills uses this.
+//! The drills use it only for what a stranger or a careless hand does.
 
 use std::{
     io,
@@ -29,18 +29,23 @@ const BROADCAST: Mac = [0xff; 6];
 /// # Errors
 /// When the server has no power, or as the kernel refuses.
 pub fn take(lab: &Segment, server: ServerId, vip: VipId) -> Result<Stamp, LabError> {
-    let place = &lab.plan().vips[vip];
-    let netns = netns_of(lab, server)?;
+    let mac = lab.plan().server_mac(server, lab.plan().vips[vip].network);
+    claim(netns_of(lab, server)?, lab.plan(), vip, mac)?;
+    Ok(Stamp::now())
+}
+
+/// Gives a virtual IP to the machine with this hardware address and announces it.
+pub(crate) fn claim(netns: &NetNs, plan: &Plan, vip: VipId, mac: Mac) -> Result<(), LabError> {
+    let place = &plan.vips[vip];
     let mut netlink = netns.netlink().map_err(LabError::Client)?;
-    let interface = netlink.index_of(&lab.plan().interface(place.network))?;
+    let interface = netlink.index_of(&plan.interface(place.network))?;
     netlink.add_address(interface, place.address, place.prefix)?;
     if let IpAddr::V4(address) = place.address {
-        let mac = lab.plan().server_mac(server, place.network);
         netns
             .run(|| announce(interface, mac, address))
             .map_err(LabError::Client)?;
     }
-    Ok(Stamp::now())
+    Ok(())
 }
 
 /// Takes a virtual IP away from a server.

@@ -11,11 +11,13 @@
 
 pub mod analysis;
 pub mod bad_cable;
+pub mod bystander;
 pub mod check;
 pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod cost;
+pub mod data;
 pub mod drill;
 pub mod drills;
 pub mod error;
@@ -23,11 +25,13 @@ pub mod fake;
 pub mod guest;
 pub mod history;
 pub mod live;
+pub mod load;
 mod machine;
 pub mod netlink;
 pub mod netns;
 pub mod observer;
 pub mod packet;
+pub mod page;
 pub mod picture;
 pub mod plan;
 pub mod roles;

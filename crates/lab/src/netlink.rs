@@ -15,6 +15,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
     link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rtnetlink::{
@@ -196,6 +197,25 @@ impl Netlink {
             0,
             &format!("set the isolation of bridge port {port}"),
         )
+    }
+
+    /// The neighbour table: interface index, address, hardware address where one is known.
+    ///
+    /// # Errors
+    /// As the socket fails.
+    pub fn neighbours(&mut self) -> Result<Vec<(u32, IpAddr, Option<Mac>)>> {
+        let answers = self.exchange(
+            RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()),
+            NLM_F_DUMP,
+            "list the neighbours",
+        )?;
+        Ok(answers
+            .iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewNeighbour(message) => neighbour(message),
+                _ => None,
+            })
+            .collect())
     }
 
     /// Deletes an interface; the other end of a cable goes with it.
@@ -403,6 +423,30 @@ pub(crate) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
         }
     }
     found
+}
+
+/// An entry of the neighbour table; one whose address was not found has no hardware address.
+fn neighbour(message: &NeighbourMessage) -> Option<(u32, IpAddr, Option<Mac>)> {
+    let address = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        })?;
+    let unknown = matches!(
+        message.header.state,
+        NeighbourState::Failed | NeighbourState::Incomplete | NeighbourState::None
+    );
+    let mac = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
+            _ => None,
+        });
+    Some((message.header.ifindex, address, mac.filter(|_| !unknown)))
 }
 
 fn address_message(index: u32, address: IpAddr, prefix: u8) -> AddressMessage {

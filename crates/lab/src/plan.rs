@@ -2,7 +2,7 @@
 //!
 //! Servers and networks are lists; nothing here says "two". Addresses follow from positions:
 //! network *i* (from 1) is `10.77.i.0/24` and `fd77:i::/64`; server *j* (from 1) has host number *j*,
-//! the client 200, the switch 254, the virtual IP of reserve *r* (from 0) 100 + *r*.
+//! the client 200, the bystander 201, the stranger 202, the switch 254, the virtual IP of reserve *r* (from 0) 100 + *r*.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -48,6 +48,8 @@ pub struct Plan {
 
 /// Number of the host on a network.
 const CLIENT_HOST: u8 = 200;
+const BYSTANDER_HOST: u8 = 201;
+const STRANGER_HOST: u8 = 202;
 const SWITCH_HOST: u8 = 254;
 const FIRST_VIP_HOST: u8 = 100;
 
@@ -56,6 +58,29 @@ impl Plan {
     #[must_use]
     pub fn pair() -> Self {
         Self::new(&["red", "blue"], &["alpha", "beta"], &["demo"])
+    }
+
+    /// The pair with an IPv6 virtual IP beside each IPv4 one.
+    #[must_use]
+    pub fn pair_with_ipv6() -> Self {
+        let mut plan = Self::pair();
+        let v6 = |vip: &Vip| Vip {
+            address: IpAddr::V6(v6(vip.network, FIRST_VIP_HOST)),
+            prefix: 64,
+            ..vip.clone()
+        };
+        plan.vips = plan
+            .vips
+            .iter()
+            .flat_map(|vip| [vip.clone(), v6(vip)])
+            .collect();
+        plan
+    }
+
+    /// The pair with two reserves.
+    #[must_use]
+    pub fn pair_with_two_reserves() -> Self {
+        Self::new(&["red", "blue"], &["alpha", "beta"], &["demo", "extra"])
     }
 
     /// A segment with any number of networks, servers and reserves; each reserve has a virtual IP on
@@ -97,6 +122,26 @@ impl Plan {
         }
     }
 
+    /// The names of the reserves, in their order.
+    #[must_use]
+    pub fn reserves(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for vip in &self.vips {
+            if !names.contains(&vip.reserve.as_str()) {
+                names.push(&vip.reserve);
+            }
+        }
+        names
+    }
+
+    /// The UDP port of the service behind a virtual IP: each reserve has its own.
+    #[must_use]
+    pub fn port_of(&self, vip: VipId) -> u16 {
+        let reserve = &self.vips[vip].reserve;
+        let number = self.reserves().iter().position(|name| name == reserve);
+        self.port + number.map_or(0, |number| u16::from(small(number)))
+    }
+
     /// The position of the server called `name`.
     #[must_use]
     pub fn server(&self, name: &str) -> Option<ServerId> {
@@ -133,6 +178,30 @@ impl Plan {
         addresses(network, CLIENT_HOST)
     }
 
+    /// The addresses on `network` of the host that watches its own neighbour table.
+    #[must_use]
+    pub fn bystander_addresses(&self, network: NetworkId) -> [(IpAddr, u8); 2] {
+        addresses(network, BYSTANDER_HOST)
+    }
+
+    /// The bystander's hardware address on `network`.
+    #[must_use]
+    pub fn bystander_mac(&self, network: NetworkId) -> Mac {
+        [0x02, 0x77, 0, 0, small(network) + 1, BYSTANDER_HOST]
+    }
+
+    /// The addresses on `network` of the host that takes what is not its own.
+    #[must_use]
+    pub fn stranger_addresses(&self, network: NetworkId) -> [(IpAddr, u8); 2] {
+        addresses(network, STRANGER_HOST)
+    }
+
+    /// The stranger's hardware address on `network`.
+    #[must_use]
+    pub fn stranger_mac(&self, network: NetworkId) -> Mac {
+        [0x02, 0x77, 0, 0, small(network) + 1, STRANGER_HOST]
+    }
+
     /// The hardware address of a server on `network`: fixed, as a network card's is, across power-offs.
     #[must_use]
     pub fn server_mac(&self, server: ServerId, network: NetworkId) -> Mac {
@@ -153,8 +222,11 @@ impl Plan {
 }
 
 fn addresses(network: NetworkId, host: u8) -> [(IpAddr, u8); 2] {
-    let v6 = Ipv6Addr::new(0xfd77, small(network).into(), 0, 0, 0, 0, 0, host.into());
-    [(v4(network, host), 24), (IpAddr::V6(v6), 64)]
+    [(v4(network, host), 24), (IpAddr::V6(v6(network, host)), 64)]
+}
+
+fn v6(network: NetworkId, host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, small(network).into(), 0, 0, 0, 0, 0, host.into())
 }
 
 fn v4(network: NetworkId, host: u8) -> IpAddr {
@@ -196,7 +268,9 @@ mod tests {
             let others = plan
                 .switch_addresses(network)
                 .into_iter()
-                .chain(plan.client_addresses(network));
+                .chain(plan.client_addresses(network))
+                .chain(plan.bystander_addresses(network))
+                .chain(plan.stranger_addresses(network));
             for (address, _) in servers.chain(others) {
                 assert!(seen.insert(address), "{address} twice");
             }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use clap::Parser;
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns},
+};
 
 use crate::{guest, serve};
 
@@ -36,6 +39,7 @@ pub fn dispatch() -> Option<i32> {
     let outcome = match role.to_str() {
         Some("guest") => guest::play(&rest),
         Some("enter") => enter(&rest),
+        Some("cover") => cover(&rest),
         Some("serve") => {
             serve::Options::try_parse_from(std::iter::once(OsString::from("serve")).chain(rest))
                 .map_err(io::Error::other)
@@ -91,6 +95,24 @@ fn enter(args: &[OsString]) -> io::Result<i32> {
         )
     })?;
     Ok(exit_code(status))
+}
+
+/// Makes a program of a server impossible to start, or (`mend`) possible again: in the server's mount
+/// namespace something that is no program lies over it. `cover PID PATH break|mend`.
+fn cover(args: &[OsString]) -> io::Result<i32> {
+    let [pid, path, what] = args else {
+        return Err(io::Error::other("usage: cover PID PATH break|mend"));
+    };
+    let space = Path::new("/proc").join(pid).join("ns/mnt");
+    setns(File::open(space)?, CloneFlags::CLONE_NEWNS)?;
+    let path = Path::new(path);
+    if what == "mend" {
+        umount2(path, MntFlags::MNT_DETACH)?;
+    } else {
+        let none = None::<&str>;
+        mount(Some("/dev/null"), path, none, MsFlags::MS_BIND, none)?;
+    }
+    Ok(0)
 }
 
 /// The exit status in the manner of a shell.

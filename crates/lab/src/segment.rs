@@ -15,11 +15,13 @@ use nix::sys::signal::Signal;
 
 use crate::{
     analysis::{self, Report},
-    bad_cable::BadCable,
+    bad_cable::{BadCable, Flaws},
+    bystander::{Bystander, Stranger},
     client::Client,
     clock::Stamp,
     error::LabError,
     guest::BootCommand,
+    load::Load,
     machine::{self, Identity},
     netns::NetNs,
     observer::{AddressEvent, AddressLog},
@@ -40,6 +42,9 @@ pub struct Segment {
     programs: Programs,
     boot: Vec<Vec<BootCommand>>,
     picture: Arc<Mutex<Picture>>,
+    bystander: Bystander,
+    stranger: Option<Stranger>,
+    load: Option<Load>,
 }
 
 impl Segment {
@@ -67,6 +72,7 @@ impl Segment {
         };
         let client_netns = machine::build(&plan, &mut switches, &who)?;
         let client = Client::start(&client_netns, &plan).map_err(LabError::Client)?;
+        let bystander = Bystander::build(&plan, &mut switches)?;
         let servers = plan
             .servers
             .iter()
@@ -87,6 +93,9 @@ impl Segment {
             programs,
             boot,
             picture: Arc::default(),
+            bystander,
+            stranger: None,
+            load: None,
         };
         lab.redraw();
         Ok(lab)
@@ -270,6 +279,83 @@ impl Segment {
     /// See [`Server::signal_program`].
     pub fn kill_program(&self, server: ServerId, program: &str) -> Result<FaultTimes, LabError> {
         self.servers[server].signal_program(program, Signal::SIGKILL)
+    }
+
+    /// The host that keeps entries for the virtual IPs in its neighbour table.
+    #[must_use]
+    pub const fn bystander(&self) -> &Bystander {
+        &self.bystander
+    }
+
+    /// Lets a machine that is no server take a virtual IP and announce it.
+    ///
+    /// # Errors
+    /// As the kernel refuses.
+    pub fn stranger_takes(&mut self, vip: VipId) -> Result<FaultTimes, LabError> {
+        let stranger = Stranger::build(&self.plan, &mut self.switches)?;
+        let stranger = self.stranger.insert(stranger);
+        FaultTimes::of(|| stranger.take(&self.plan, vip))
+    }
+
+    /// Takes that machine off the networks.
+    ///
+    /// # Errors
+    /// As the kernel refuses.
+    pub fn stranger_leaves(&mut self) -> Result<FaultTimes, LabError> {
+        FaultTimes::of(|| {
+            self.stranger = None;
+            self.switches
+                .iter_mut()
+                .try_for_each(|switch| switch.remove_cable("stranger"))
+        })
+    }
+
+    /// Pauses a whole server: its processes stand still and nothing passes its cables, or ends that.
+    /// Its kernel's timers run on, which those of a paused virtual machine would not. Cables that were
+    /// good are exchanged for bad ones, which are good afterwards but stay.
+    ///
+    /// # Errors
+    /// When it has no power, or as the kernel refuses.
+    pub fn pause(&mut self, server: ServerId, paused: bool) -> Result<FaultTimes, LabError> {
+        let name = self.servers[server].name().to_owned();
+        let began = Stamp::now();
+        for switch in &mut self.switches {
+            let loss = if paused { 1.0 } else { 0.0 };
+            let flaws = Flaws {
+                loss,
+                ..Flaws::default()
+            };
+            if paused || switch.is_spoilt(&name) {
+                switch.spoil(&name, Some(BadCable::both_ways(flaws)))?;
+            }
+        }
+        let frozen = self.freeze(server, paused)?;
+        Ok(FaultTimes { began, ..frozen })
+    }
+
+    /// Kills one program of a server and makes it impossible to start until [`Segment::mend_programs`].
+    ///
+    /// # Errors
+    /// See [`Server::break_program`].
+    pub fn break_program(
+        &mut self,
+        server: ServerId,
+        program: &str,
+    ) -> Result<FaultTimes, LabError> {
+        self.servers[server].break_program(&self.programs.helper, program)
+    }
+
+    /// Makes every program of a server possible to start again.
+    ///
+    /// # Errors
+    /// As the kernel refuses.
+    pub fn mend_programs(&mut self, server: ServerId) -> Result<(), LabError> {
+        self.servers[server].mend_programs(&self.programs.helper)
+    }
+
+    /// Puts a load on the machine that carries the lab, or (`None`) ends it.
+    pub fn set_load(&mut self, load: Option<Load>) {
+        self.load = load;
     }
 
     /// The state of power and cables, kept up to date for whoever draws it.

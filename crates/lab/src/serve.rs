@@ -9,10 +9,11 @@
 //! ([`crate::history`]).
 
 use std::{
+    fs,
     io::{self, IoSlice, IoSliceMut, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use nix::{
     errno::Errno,
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{SigSet, Signal},
     sys::socket::{
         AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
         SockaddrIn, SockaddrIn6, SockaddrStorage, bind, recvmsg, sendmsg, setsockopt, socket,
@@ -45,6 +47,10 @@ pub struct Options {
     /// Directory in which to write a numbered file version every 10 ms.
     #[arg(long)]
     pub write_dir: Option<PathBuf>,
+    /// File that says what is wrong with this service when it starts: `crash` ends it at once,
+    /// `stubborn` makes it deaf to SIGTERM. No file: all is well.
+    #[arg(long)]
+    pub mood: Option<PathBuf>,
 }
 
 /// Serves until the process is ended.
@@ -54,6 +60,9 @@ pub struct Options {
 /// ends the writing, not the service.
 pub fn run(options: &Options) -> io::Result<()> {
     let started = Stamp::now();
+    if let Some(file) = &options.mood {
+        take_mood(file)?;
+    }
     let node = match &options.node {
         Some(node) => node.clone(),
         None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
@@ -93,6 +102,19 @@ pub fn run(options: &Options) -> io::Result<()> {
         for (socket, _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
             while answer_one(socket, &node, started)? {}
         }
+    }
+}
+
+/// Reads the mood and follows it. Called before any thread is started, so that all of them are deaf.
+fn take_mood(file: &Path) -> io::Result<()> {
+    match fs::read_to_string(file).unwrap_or_default().trim() {
+        "crash" => Err(io::Error::other("crashes, as it was told to")),
+        "stubborn" => {
+            let mut deaf_to = SigSet::empty();
+            deaf_to.add(Signal::SIGTERM);
+            Ok(deaf_to.thread_block()?)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -15,6 +15,7 @@ use std::{
 };
 
 use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -30,6 +31,11 @@ use crate::{
     roles,
     switch::Switch,
 };
+
+/// Of a server's disk.
+const DISK_SIZE: &str = "mode=755,size=256m";
+/// The file that fills it.
+const BALLAST: &str = "ballast";
 
 /// When a fault began and when the kernel had carried it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -75,6 +81,8 @@ pub struct Server {
     power: Option<Power>,
     remains: Vec<Power>,
     boots: u32,
+    /// Programs that cannot be started now.
+    broken: BTreeSet<String>,
 }
 
 /// What exists only while a server has power.
@@ -108,12 +116,59 @@ impl Server {
             power: None,
             remains: Vec::new(),
             boots: 0,
+            broken: BTreeSet::new(),
         };
+        server.mount_disk()?;
         for (part, _) in crate::guest::ON_DISK {
             let part = server.disk().join(part);
             fs::create_dir_all(&part).map_err(LabError::file(part))?;
         }
         Ok(server)
+    }
+
+    /// A disk of its own, so that it can be full.
+    fn mount_disk(&self) -> Result<(), LabError> {
+        let disk = self.disk();
+        fs::create_dir_all(&disk).map_err(LabError::file(&disk))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("tmpfs"), &disk, Some("tmpfs"), flags, Some(DISK_SIZE))
+            .map_err(|errno| LabError::file(disk)(errno.into()))
+    }
+
+    /// Fills its disk to the last byte.
+    ///
+    /// # Errors
+    /// As the file system refuses, beside the refusal that is wanted.
+    pub fn fill_disk(&self) -> Result<FaultTimes, LabError> {
+        let path = self.disk().join(BALLAST);
+        let mut file = fs::File::create(&path).map_err(LabError::file(&path))?;
+        let block = vec![0x55; 1 << 16];
+        FaultTimes::of(|| {
+            // The last bytes are filled with smaller pieces.
+            let mut length = block.len();
+            while length > 0 {
+                match file.write(&block[..length]) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => length /= 2,
+                    Err(error) => return Err(LabError::file(&path)(error)),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes away what filled the disk, if it was filled.
+    ///
+    /// # Errors
+    /// As the file system refuses.
+    pub fn empty_disk(&self) -> Result<(), LabError> {
+        let path = self.disk().join(BALLAST);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(LabError::file(path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Its name.
@@ -157,6 +212,7 @@ impl Server {
         }
         self.clear_remains();
         self.boots += 1;
+        self.broken.clear();
         let id = self.id;
         let who = Identity {
             name: &self.name,
@@ -301,27 +357,120 @@ impl Server {
         })
     }
 
+    /// Whether a program runs on it.
+    ///
+    /// # Errors
+    /// When it has no power.
+    pub fn runs(&self, program: &str) -> Result<bool, LabError> {
+        Ok(!self.find(|name| name == program.as_bytes())?.is_empty())
+    }
+
+    /// The processes whose program has a name (the last part of its path) like this.
+    fn find(&self, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Pid>, LabError> {
+        let named = |pid: &Pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+            let name = first.rsplit(|byte| *byte == b'/').next();
+            name.is_some_and(&wanted)
+        };
+        // Its init is the lab's own program, whatever that is called.
+        let init = self.power.as_ref().map(|power| power.init);
+        let all = self.processes()?.into_iter();
+        Ok(all.filter(|pid| Some(*pid) != init && named(pid)).collect())
+    }
+
     /// Sends a signal to every process whose program is called `program` (the last part of its path).
     ///
     /// # Errors
     /// When it has no power or no such process runs.
     pub fn signal_program(&self, program: &str, signal: Signal) -> Result<FaultTimes, LabError> {
-        let named = |pid: &Pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
-            first.rsplit(|byte| *byte == b'/').next() == Some(program.as_bytes())
-        };
-        let victims: Vec<Pid> = self.processes()?.into_iter().filter(named).collect();
+        self.signal_all(program, signal, |name| name == program.as_bytes())
+    }
+
+    /// Sends a signal to every process whose program has a name that begins with `prefix`, all at once.
+    ///
+    /// # Errors
+    /// When it has no power or no such process runs.
+    pub fn signal_family(&self, prefix: &str, signal: Signal) -> Result<FaultTimes, LabError> {
+        self.signal_all(prefix, signal, |name| name.starts_with(prefix.as_bytes()))
+    }
+
+    fn signal_all(
+        &self,
+        what: &str,
+        signal: Signal,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<FaultTimes, LabError> {
+        let victims = self.find(wanted)?;
         if victims.is_empty() {
             return Err(LabError::Unknown {
                 what: "running program",
-                name: program.to_owned(),
+                name: what.to_owned(),
                 known: Vec::new(),
             });
         }
         FaultTimes::of(|| {
             for pid in victims {
                 let _ = kill(pid, signal);
+            }
+            Ok(())
+        })
+    }
+
+    /// Kills a program and makes it impossible to start again, until [`Server::mend_programs`].
+    ///
+    /// # Errors
+    /// When the server has no power or no such process runs, or as the kernel refuses.
+    pub fn break_program(&mut self, helper: &Path, program: &str) -> Result<FaultTimes, LabError> {
+        self.cover(helper, program, "break")?;
+        self.broken.insert(program.to_owned());
+        self.signal_program(program, Signal::SIGKILL)
+    }
+
+    /// Makes every program possible to start again.
+    ///
+    /// # Errors
+    /// As the kernel refuses.
+    pub fn mend_programs(&mut self, helper: &Path) -> Result<(), LabError> {
+        while let Some(program) = self.broken.pop_first() {
+            self.cover(helper, &program, "mend")?;
+        }
+        Ok(())
+    }
+
+    fn cover(&self, helper: &Path, program: &str, what: &str) -> Result<(), LabError> {
+        let power = self
+            .power
+            .as_ref()
+            .ok_or_else(|| self.no_power(&format!("{what} {program}")))?;
+        let path = format!("{}/{program}", crate::guest::BIN_DIR);
+        let failed = |reason: String| LabError::Command {
+            server: self.name.clone(),
+            command: format!("{what} {program}"),
+            reason,
+        };
+        let output = Command::new(helper)
+            .args([roles::MARK, "cover", &power.init.to_string(), &path, what])
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ))
+    }
+
+    /// Kills every process of the server but its init, all at once. Only a reboot brings them back.
+    ///
+    /// # Errors
+    /// When it has no power.
+    pub fn kill_everything(&self) -> Result<FaultTimes, LabError> {
+        let init = self.power.as_ref().map(|power| power.init);
+        let victims = self.processes()?;
+        FaultTimes::of(|| {
+            for pid in victims.into_iter().filter(|pid| Some(*pid) != init) {
+                let _ = kill(pid, Signal::SIGKILL);
             }
             Ok(())
         })
@@ -363,7 +512,7 @@ impl Server {
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         let group = Pid::from_raw(-i32::try_from(child.id()).unwrap_or(i32::MAX));
-        let read = |pipe: Option<Box<dyn std::io::Read + Send>>| {
+        let read = |pipe: Option<Box<dyn io::Read + Send>>| {
             std::thread::spawn(move || {
                 let mut bytes = Vec::new();
                 if let Some(mut pipe) = pipe {
@@ -414,5 +563,6 @@ impl Drop for Server {
             self.remains.push(power);
         }
         self.clear_remains();
+        let _ = umount2(&self.disk(), MntFlags::MNT_DETACH);
     }
 }

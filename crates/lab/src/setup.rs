@@ -40,6 +40,16 @@ pub struct ClusterOptions {
     pub files: bool,
 }
 
+/// Where, in a server, lie the files that give services a mood (see `haarb-lab serve --mood`).
+const MOODS: &str = "/etc/haarb";
+
+/// The file on the server's disk that gives the service of a reserve a mood.
+#[must_use]
+pub fn mood_file(lab: &Segment, server: ServerId, reserve: &str) -> PathBuf {
+    let etc = lab.server(server).disk().join("etc");
+    etc.join(format!("{reserve}.mood"))
+}
+
 /// The replicated directory of a reserve.
 #[must_use]
 pub fn directory_of(reserve: &str) -> String {
@@ -100,7 +110,7 @@ fn write_config(out: &mut String, plan: &Plan, options: &ClusterOptions) -> std:
         let port = usize::from(plan.port) + number;
         writeln!(
             out,
-            "    services:\n      - {{ name: echo, exec: [{HELPER}, \"{MARK}\", serve, --port, \"{port}\"{write}] }}"
+            "    services:\n      - {{ name: echo, exec: [{HELPER}, \"{MARK}\", serve, --port, \"{port}\", --mood, {MOODS}/{reserve}.mood{write}] }}"
         )?;
     }
     Ok(())
@@ -109,13 +119,7 @@ fn write_config(out: &mut String, plan: &Plan, options: &ClusterOptions) -> std:
 /// The reserves that the plan's virtual IPs belong to, in their order.
 #[must_use]
 pub fn reserves(plan: &Plan) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for vip in &plan.vips {
-        if !names.contains(&vip.reserve.as_str()) {
-            names.push(&vip.reserve);
-        }
-    }
-    names
+    plan.reserves()
 }
 
 /// What a server of haarb starts when it is switched on.
@@ -172,7 +176,21 @@ pub fn build(
     programs: Programs,
     options: &ClusterOptions,
 ) -> Result<Segment, LabError> {
-    let yaml = config_yaml(&plan, options);
+    build_with_times(plan, dir, programs, options, &[])
+}
+
+/// The same with some times other than the profile's, as `timing` has them: key and value.
+///
+/// # Errors
+/// See [`build`].
+pub fn build_with_times(
+    plan: Plan,
+    dir: impl Into<PathBuf>,
+    programs: Programs,
+    options: &ClusterOptions,
+    times: &[(&str, &str)],
+) -> Result<Segment, LabError> {
+    let yaml = with_times(&config_yaml(&plan, options), times);
     build_with(plan, dir, programs, &yaml, boot)
 }
 
@@ -190,22 +208,84 @@ pub fn build_with(
     let dir = dir.into();
     check_binaries(&programs.bin_dir)?;
     fs::create_dir_all(&dir).map_err(LabError::file(&dir))?;
-    let key = dir.join("cluster.key");
-    generate_key(&programs.bin_dir, &key)?;
+    generate_key(&programs.bin_dir, &dir.join(KEY))?;
+    let config = dir.join(CONFIG);
+    fs::write(&config, yaml).map_err(LabError::file(config))?;
     let lab = Segment::build(plan, dir, programs, boot)?;
     for server in 0..lab.plan().servers.len() {
-        let disk = lab.server(server).disk();
-        let config = disk.join("etc/haarb.yaml");
-        fs::write(&config, yaml).map_err(LabError::file(config))?;
-        // `copy` keeps the permissions, which haarb checks.
-        let place = disk.join("etc/cluster.key");
-        fs::copy(&key, &place).map_err(LabError::file(place))?;
+        restore(&lab, server)?;
         for reserve in reserves(lab.plan()) {
-            let directory = disk.join("srv").join(reserve);
+            let directory = lab.server(server).disk().join("srv").join(reserve);
             fs::create_dir_all(&directory).map_err(LabError::file(directory))?;
         }
     }
     Ok(lab)
+}
+
+/// The configuration with some times of its own.
+fn with_times(yaml: &str, times: &[(&str, &str)]) -> String {
+    let lines: String = times
+        .iter()
+        .map(|(key, value)| format!("  {key}: {value}\n"))
+        .collect();
+    yaml.replacen("timing:\n", &format!("timing:\n{lines}"), 1)
+}
+
+/// Names of the configuration and the key, in the lab's directory and on every server's disk.
+const CONFIG: &str = "haarb.yaml";
+const KEY: &str = "cluster.key";
+
+/// What an operator put on a server's disk, and where the lab keeps the original.
+fn original(lab: &Segment, server: ServerId, name: &str) -> (PathBuf, PathBuf) {
+    let disk = lab.server(server).disk();
+    // <lab>/<server>/disk
+    let lab = disk.ancestors().nth(2).unwrap_or(&disk).join(name);
+    (disk.join("etc").join(name), lab)
+}
+
+/// Puts configuration, key and a service without moods on a server's disk, where they are not there
+/// already. Tells whether anything had to be changed that the server's programs have read.
+///
+/// # Errors
+/// As the file system refuses.
+pub fn restore(lab: &Segment, server: ServerId) -> Result<bool, LabError> {
+    let mut changed = false;
+    for name in [CONFIG, KEY] {
+        let (place, original) = original(lab, server, name);
+        let wanted = fs::read(&original).map_err(LabError::file(&original))?;
+        if fs::read(&place).is_ok_and(|found| found == wanted) {
+            continue;
+        }
+        // `copy` keeps the permissions of the key, which haarb checks.
+        fs::copy(&original, &place).map_err(LabError::file(&place))?;
+        changed = true;
+    }
+    for reserve in reserves(lab.plan()) {
+        let mood = mood_file(lab, server, reserve);
+        // A service in a mood keeps it until it is started anew.
+        changed |= mood.exists() && fs::remove_file(mood).is_ok();
+    }
+    Ok(changed)
+}
+
+/// Makes a server's configuration another one than the others'.
+///
+/// # Errors
+/// As the file system refuses.
+pub fn change_config(lab: &Segment, server: ServerId) -> Result<(), LabError> {
+    let (place, original) = original(lab, server, CONFIG);
+    let yaml = fs::read_to_string(&original).map_err(LabError::file(original))?;
+    fs::write(&place, with_times(&yaml, &[("drain-max", "6s")])).map_err(LabError::file(place))
+}
+
+/// Gives a server another cluster key than the others'.
+///
+/// # Errors
+/// As the file system refuses.
+pub fn change_key(lab: &Segment, server: ServerId) -> Result<(), LabError> {
+    let (place, _) = original(lab, server, KEY);
+    fs::remove_file(&place).map_err(LabError::file(&place))?;
+    generate_key(&lab.programs().bin_dir, &place)
 }
 
 fn generate_key(bin_dir: &Path, key: &Path) -> Result<(), LabError> {
@@ -263,7 +343,7 @@ reserves:
     directories:
       - { path: /srv/demo }
     services:
-      - { name: echo, exec: [/opt/haarb/lab, \"@lab-role\", serve, --port, \"7000\", --write-dir, /srv/demo] }
+      - { name: echo, exec: [/opt/haarb/lab, \"@lab-role\", serve, --port, \"7000\", --mood, /etc/haarb/demo.mood, --write-dir, /srv/demo] }
 ";
         assert_eq!(config_yaml(&Plan::pair(), &options), expected);
     }

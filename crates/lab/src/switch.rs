@@ -21,6 +21,7 @@ pub struct Switch {
     netlink: Netlink,
     bridge: u32,
     powered: bool,
+    hangs: bool,
     next_index: u32,
     ports: BTreeMap<String, Port>,
 }
@@ -96,6 +97,7 @@ impl Switch {
             netlink,
             bridge,
             powered: true,
+            hangs: false,
             next_index: FIRST_PORT_INDEX,
             ports: BTreeMap::new(),
         })
@@ -123,6 +125,21 @@ impl Switch {
     #[must_use]
     pub fn is_plugged(&self, machine: &str) -> bool {
         self.ports.get(machine).is_some_and(|port| port.plugged)
+    }
+
+    /// Whether frames pass between `machine` and the others here, as far as power and cables go.
+    #[must_use]
+    pub fn passes(&self, machine: &str) -> bool {
+        let port = self.ports.get(machine);
+        self.powered && !self.hangs && port.is_some_and(|port| port.plugged && !port.dead)
+    }
+
+    /// Whether the cable of `machine` has been exchanged for a bad one, however bad that is.
+    #[must_use]
+    pub fn is_spoilt(&self, machine: &str) -> bool {
+        self.ports
+            .get(machine)
+            .is_some_and(|port| port.bad.is_some())
     }
 
     /// Lays a cable to a machine, plugged in at both ends. The machine's interface is left down. A
@@ -218,6 +235,7 @@ impl Switch {
     /// # Errors
     /// As the kernel refuses.
     pub fn hang(&mut self, hangs: bool) -> Result<(), LabError> {
+        self.hangs = hangs;
         Ok(self.netlink.set_up(self.bridge, !hangs)?)
     }
 

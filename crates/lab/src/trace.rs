@@ -14,8 +14,9 @@ use crate::{
     plan::{Plan, ServerId, VipId},
 };
 
-/// Rows that are kept: ten minutes at one tick per millisecond.
-pub const KEEP_TICKS: usize = 600_000;
+/// Rows that are kept: twelve minutes at one tick per millisecond, so that a drill of ten minutes is
+/// whole.
+pub const KEEP_TICKS: usize = 720_000;
 
 /// An answer to one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

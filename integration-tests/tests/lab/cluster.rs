@@ -1,92 +1,69 @@
-//! Real daemons on two servers: every drill has its verdict, and nothing is left when all is stopped.
+//! Real daemons on two servers, apart from the drills: nothing is left when all is stopped, and no timer
+//! runs on the wall clock.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use anyhow::Context as _;
-use haarb_integration_tests::{Bench, Test, daemons_are_built, logs, with_logs};
-use haarb_lab::{
-    clock::Stamp,
-    drill::{self, verdict::Outcome},
-    drills,
-    segment::Segment,
-};
+use haarb_integration_tests::{Bench, Test, daemons_are_built, with_logs};
+use haarb_lab::clock::Stamp;
 use nix::sys::signal::Signal;
 
 use crate::support::{ALPHA, BETA, LIMIT};
 
 pub(crate) const TESTS: &[Test] = &[
-    Test::new("drill::return", a_drill).needing(daemons_are_built),
-    Test::new("drill::switch-on", a_drill).needing(daemons_are_built),
-    Test::new("drill::both-switches-on", a_drill).needing(daemons_are_built),
-    Test::new("drill::cable-back", a_drill).needing(daemons_are_built),
-    Test::new("drill::switchover", a_drill).needing(daemons_are_built),
-    Test::new("drill::power-off-standby", a_drill).needing(daemons_are_built),
-    Test::new("drill::cable-standby", a_drill).needing(daemons_are_built),
-    Test::new("drill::switch-hangs", a_drill).needing(daemons_are_built),
-    Test::new("drill::hole-on-one-network", a_drill).needing(daemons_are_built),
-    Test::new("drill::loss-30", a_drill).needing(daemons_are_built),
-    Test::new("drill::thaw", a_drill).needing(daemons_are_built),
-    Test::new(
-        "cluster::each_daemon_killed_once_changes_no_role",
-        each_daemon_killed_once,
-    )
-    .needing(daemons_are_built),
     Test::new(
         "cluster::stopped_daemons_leave_no_address_and_no_service",
         stopped_daemons_leave_nothing,
     )
     .needing(daemons_are_built),
+    Test::new(
+        "cluster::no_timer_of_a_daemon_runs_on_the_wall_clock",
+        no_timer_on_the_wall_clock,
+    )
+    .needing(daemons_are_built),
 ];
 
-/// Fails with everything there is to know about an outcome that is not as expected.
-fn expect_passed(lab: &Segment, outcome: &Outcome) -> anyhow::Result<()> {
-    let unmet: Vec<String> = outcome
-        .checks
-        .iter()
-        .filter(|check| !check.met)
-        .map(|check| format!("expected that {}; found: {}", check.what, check.found))
-        .collect();
-    let text = || {
-        format!(
-            "{}: {}\n{:?}\n{}",
-            outcome.name,
-            unmet.join("; "),
-            outcome.clients,
-            logs(lab)
-        )
+/// What stands for a drill of a wall clock that jumps: that clock is the whole machine's and cannot be
+/// set for the lab alone, but the kernel tells on which clock every timer runs.
+fn no_timer_on_the_wall_clock(bench: &Bench) -> anyhow::Result<()> {
+    let lab = bench.cluster()?;
+    let mut seen = 0;
+    for server in [ALPHA, BETA] {
+        for pid in lab.server(server).processes()? {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            for clock in clocks_of(&format!("/proc/{pid}")) {
+                seen += 1;
+                // CLOCK_REALTIME and CLOCK_REALTIME_ALARM.
+                anyhow::ensure!(
+                    clock != 0 && clock != 8,
+                    "{} has a timer on clock {clock}",
+                    name.trim()
+                );
+            }
+        }
+    }
+    anyhow::ensure!(seen >= 4, "the daemons have timers: {seen}");
+    Ok(())
+}
+
+/// The clock of every timer descriptor and POSIX timer of a process.
+fn clocks_of(process: &str) -> Vec<u32> {
+    let descriptors = fs::read_dir(format!("{process}/fdinfo"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    let timers = fs::read_to_string(format!("{process}/timers")).ok();
+    let of = |text: &str| {
+        let value = |line: &str| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case("clockid")
+                .then(|| value.trim().parse().ok())?
+        };
+        text.lines().filter_map(value).collect::<Vec<u32>>()
     };
-    anyhow::ensure!(outcome.passed, text());
-    Ok(())
-}
-
-/// Runs the drill that the test is named after, and those that lead to it.
-fn a_drill(bench: &Bench) -> anyhow::Result<()> {
-    let name = bench
-        .name()
-        .strip_prefix("drill::")
-        .context("a drill's name")?;
-    let drill = drills::find(name).with_context(|| format!("no drill called {name}"))?;
-    let mut lab = bench.cluster()?;
-    let prepared = drill::run::prepare(&mut lab, &drill, None);
-    for outcome in with_logs(&lab, prepared)? {
-        expect_passed(&lab, &outcome)?;
-    }
-    let outcome = drill::run::run(&mut lab, &drill)?;
-    expect_passed(&lab, &outcome)
-}
-
-fn each_daemon_killed_once(bench: &Bench) -> anyhow::Result<()> {
-    let mut lab = bench.cluster()?;
-    for drill in drills::all()
-        .iter()
-        .filter(|drill| drill.name.starts_with("kill-"))
-    {
-        let prepared = drill::run::prepare(&mut lab, drill, None);
-        with_logs(&lab, prepared)?;
-        let outcome = drill::run::run(&mut lab, drill)?;
-        expect_passed(&lab, &outcome)?;
-    }
-    Ok(())
+    descriptors
+        .chain(timers)
+        .flat_map(|text| of(&text))
+        .collect()
 }
 
 fn stopped_daemons_leave_nothing(bench: &Bench) -> anyhow::Result<()> {

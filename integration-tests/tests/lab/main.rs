@@ -1,6 +1,7 @@
 //! Tests of the lab itself and of real daemons in it. Each needs namespaces; see the library.
 
 mod cluster;
+mod drills;
 mod faults;
 mod files;
 mod measures;
@@ -14,6 +15,7 @@ fn main() -> std::process::ExitCode {
         sandbox::TESTS,
         cluster::TESTS,
         files::TESTS,
+        &drills::tests(),
     ]
     .concat();
     haarb_integration_tests::main(&tests)

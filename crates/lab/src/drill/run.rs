@@ -6,17 +6,19 @@
 use std::time::Duration;
 
 use super::{
-    Drill, Fault, Step, Who,
-    verdict::{Check, FilesReport, Outcome, checks, headline},
+    Drill, Fault, Step,
+    faults::{Cast, act, is_contact, missing},
+    verdict::{Check, Facts, FilesReport, Outcome, checks, headline},
+    whole,
 };
 use crate::{
-    bad_cable::{BadCable, Flaws},
+    analysis,
+    bystander::Neighbour,
     clock::Stamp,
     cluster::{self, Event, Goal},
-    drills,
     error::LabError,
     history,
-    plan::{NetworkId, ServerId},
+    plan::{ServerId, VipId},
     segment::Segment,
     server::FaultTimes,
     setup,
@@ -24,15 +26,22 @@ use crate::{
 
 /// Undisturbed time before a fault.
 pub const LEAD_IN: Duration = Duration::from_millis(300);
-/// How long anything may take before the drill has failed; far above every time of the profiles.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long anything may take before the drill has failed; far above every time of the profiles, a
+/// cold start of one minute included.
+const LIMIT: Duration = Duration::from_secs(90);
+/// Duration of a long drill unless it is told otherwise.
+pub const LONG: Duration = Duration::from_secs(10);
 
 /// What a drill learns on its way.
 struct Course {
-    active: Option<ServerId>,
-    standby: Option<ServerId>,
+    cast: Cast,
+    /// Who served each virtual IP by right before.
+    rightful: Vec<Option<ServerId>>,
     from: Stamp,
     fault: Option<FaultTimes>,
+    /// When separated servers could hear each other again.
+    contact: Option<Stamp>,
+    long: Duration,
 }
 
 /// How long a cluster may take from power-on until it has settled.
@@ -47,7 +56,7 @@ pub fn start(
     lab: &mut Segment,
     mut look: impl FnMut(&Segment) -> Result<(), LabError>,
 ) -> Result<(), LabError> {
-    do_fault(lab, &Fault::PowerOnAll, None, None)?;
+    act(lab, &Fault::PowerOnAll, &Cast::default())?;
     let end = Stamp::now().plus(START_LIMIT);
     loop {
         look(lab)?;
@@ -59,8 +68,7 @@ pub fn start(
     }
 }
 
-/// Brings a started segment into the state that a drill begins with: right after the drill `previous`,
-/// or from whatever state. Returns what came of the drills that this took.
+/// Brings a started segment into the state that a drill begins with; see [`whole::prepare`].
 ///
 /// # Errors
 /// When something refuses, or the cluster does not settle.
@@ -69,63 +77,44 @@ pub fn prepare(
     drill: &Drill,
     previous: Option<&str>,
 ) -> Result<Vec<Outcome>, LabError> {
-    let Some(after) = drill.after else {
-        make_whole(lab)?;
-        if let Some(layout) = &drill.layout {
-            do_fault(lab, layout, None, None)?;
-            // If the cluster reacts to the interruption, it does so within this time; only then does
-            // "settled" mean that it has got over it.
-            std::thread::sleep(LEAD_IN);
-            cluster::reach(lab, Goal::Settled, LIMIT)?;
-        }
-        return Ok(Vec::new());
-    };
-    if previous == Some(after) {
-        return Ok(Vec::new());
-    }
-    let first = drills::find(after).ok_or_else(|| missing(after))?;
-    let mut outcomes = prepare(lab, &first, None)?;
-    outcomes.push(run(lab, &first)?);
-    Ok(outcomes)
+    whole::prepare(lab, drill, previous, LONG)
 }
 
-/// Brings the segment back to whole and waits until it has settled.
+/// Brings the segment back to whole; see [`whole::make_whole`].
 ///
 /// # Errors
 /// When something refuses, or the cluster does not settle.
 pub fn make_whole(lab: &mut Segment) -> Result<(), LabError> {
-    let networks: Vec<NetworkId> = (0..lab.plan().networks.len()).collect();
-    for network in &networks {
-        lab.hang_switch(*network, false)?;
-        lab.hole(*network, &[])?;
-        for server in lab.powered().collect::<Vec<_>>() {
-            lab.spoil(server, *network, None)?;
-        }
-    }
-    lab.power_switches(&networks, true)?;
-    for fault in [Fault::PlugAll, Fault::ThawAll, Fault::PowerOnAll] {
-        do_fault(lab, &fault, None, None)?;
-    }
-    cluster::reach(lab, Goal::Settled, LIMIT * 2).map(drop)
+    whole::make_whole(lab)
 }
 
-/// Runs a drill on a segment that is as the drill needs it.
+/// Runs a drill on a segment that is as the drill needs it; a long one lasts [`LONG`].
 ///
 /// # Errors
 /// Only when the lab itself fails before the fault; everything after it is part of the outcome.
 pub fn run(lab: &mut Segment, drill: &Drill) -> Result<Outcome, LabError> {
-    let active = who_is_active(lab);
-    let standby = lab.powered().find(|server| Some(*server) != active);
+    run_for(lab, drill, LONG)
+}
+
+/// Runs a drill on a segment that is as the drill needs it; a long one lasts `long`.
+///
+/// # Errors
+/// Only when the lab itself fails before the fault; everything after it is part of the outcome.
+pub fn run_for(lab: &mut Segment, drill: &Drill, long: Duration) -> Result<Outcome, LabError> {
+    let cast = whole::cast(lab);
     let before = all_events(lab);
+    lab.bystander().learn(lab.plan())?;
     let mut course = Course {
-        active,
-        standby,
+        cast,
+        rightful: rightful(lab),
         from: Stamp::now(),
         fault: None,
+        contact: None,
+        long,
     };
     std::thread::sleep(LEAD_IN);
     let failure = walk(lab, drill, &mut course).err();
-    Ok(conclude(lab, drill, &course, &before, failure))
+    conclude(lab, drill, &course, &before, failure)
 }
 
 fn walk(lab: &mut Segment, drill: &Drill, course: &mut Course) -> Result<(), LabError> {
@@ -133,129 +122,63 @@ fn walk(lab: &mut Segment, drill: &Drill, course: &mut Course) -> Result<(), Lab
         let since = course.fault.map_or(course.from, |fault| fault.began);
         match step {
             Step::Do(fault) => {
-                let times = do_fault(lab, fault, course.active, course.standby)?;
+                let times = act(lab, fault, &course.cast)?;
                 course.fault.get_or_insert(times);
+                if is_contact(fault) {
+                    course.contact = Some(times.done);
+                }
+            }
+            Step::Before(fault) => {
+                act(lab, fault, &course.cast)?;
             }
             Step::OtherServes => {
-                let standby = course.standby.ok_or_else(|| missing("a standby"))?;
+                let standby = course.cast.standby.ok_or_else(|| missing("a standby"))?;
                 lab.until_served_by(standby, since, false, LIMIT)?;
             }
-            Step::SomebodyServes => {
-                lab.until(
-                    "every virtual IP is served",
-                    LIMIT,
-                    Duration::from_millis(1),
-                    |lab| {
-                        let last = |vip| {
-                            lab.client()
-                                .last_answer(vip)
-                                .is_some_and(|(_, when)| when > since)
-                        };
-                        if (0..lab.plan().vips.len()).all(last) {
-                            Ok(())
-                        } else {
-                            Err(lab.describe_service(since))
-                        }
-                    },
-                )?;
-            }
+            Step::SomebodyServes => somebody_serves(lab, Stamp::now())?,
             Step::Reach(goal) => {
                 cluster::reach(lab, *goal, LIMIT)?;
             }
             Step::Watch(ms) => std::thread::sleep(Duration::from_millis(*ms)),
+            Step::WatchLong => std::thread::sleep(course.long),
+            Step::Flap {
+                who,
+                network,
+                down_ms,
+                up_ms,
+            } => {
+                let end = Stamp::now().plus(course.long);
+                while Stamp::now() < end {
+                    let pulled = act(lab, &Fault::Pull(*who, *network), &course.cast)?;
+                    course.fault.get_or_insert(pulled);
+                    std::thread::sleep(Duration::from_millis(*down_ms));
+                    act(lab, &Fault::PlugAll, &course.cast)?;
+                    std::thread::sleep(Duration::from_millis(*up_ms));
+                }
+            }
         }
     }
     Ok(())
 }
 
-fn do_fault(
-    lab: &mut Segment,
-    fault: &Fault,
-    active: Option<ServerId>,
-    standby: Option<ServerId>,
-) -> Result<FaultTimes, LabError> {
-    let find = |who: Who| match who {
-        Who::Active => active.ok_or_else(|| missing("an active server")),
-        Who::Standby => standby.ok_or_else(|| missing("a standby")),
-    };
-    let servers = 0..lab.plan().servers.len();
-    let networks = 0..lab.plan().networks.len();
-    match fault {
-        Fault::PowerOff(who) => lab.power_off(find(*who)?),
-        Fault::SwitchesOff(which) => lab.power_switches(which, false),
-        Fault::SwitchesOn(which) => lab.power_switches(which, true),
-        Fault::SwitchHangs(network) => lab.hang_switch(*network, true),
-        Fault::Pull(who, network) => lab.plug(find(*who)?, *network, false),
-        Fault::Freeze(who) => lab.freeze(find(*who)?, true),
-        Fault::Kill(who, program) => lab.kill_program(find(*who)?, program),
-        Fault::Hole(network) => lab.hole(*network, &servers.collect::<Vec<_>>()),
-        Fault::Loss(percent) => FaultTimes::of(|| {
-            let flaws = Flaws {
-                loss: f64::from(*percent) / 100.0,
-                ..Flaws::default()
+fn somebody_serves(lab: &Segment, since: Stamp) -> Result<(), LabError> {
+    lab.until(
+        "every virtual IP is served",
+        LIMIT,
+        Duration::from_millis(1),
+        |lab| {
+            let last = |vip| {
+                lab.client()
+                    .last_answer(vip)
+                    .is_some_and(|(_, when)| when > since)
             };
-            for server in lab.powered().collect::<Vec<_>>() {
-                for network in networks.clone() {
-                    lab.spoil(server, network, Some(BadCable::both_ways(flaws)))?;
-                }
+            if (0..lab.plan().vips.len()).all(last) {
+                Ok(())
+            } else {
+                Err(lab.describe_service(since))
             }
-            Ok(())
-        }),
-        Fault::PowerOnAll => FaultTimes::of(|| {
-            servers
-                .filter(|server| !lab.server(*server).is_on())
-                .collect::<Vec<_>>()
-                .into_iter()
-                .try_for_each(|server| lab.power_on(server).map(drop))
-        }),
-        Fault::PlugAll => FaultTimes::of(|| {
-            for server in servers {
-                for network in networks.clone() {
-                    if lab.server(server).is_on()
-                        && !lab.switch(network).is_plugged(lab.server(server).name())
-                    {
-                        lab.plug(server, network, true)?;
-                    }
-                }
-            }
-            Ok(())
-        }),
-        Fault::ThawAll => FaultTimes::of(|| {
-            let on: Vec<ServerId> = lab.powered().collect();
-            on.into_iter()
-                .try_for_each(|server| lab.freeze(server, false).map(drop))
-        }),
-        Fault::Switchover => {
-            let (from, to) = (find(Who::Active)?, find(Who::Standby)?);
-            let reserve = setup::reserves(lab.plan())
-                .first()
-                .map_or_else(String::new, |name| (*name).to_owned());
-            let to = lab.server(to).name().to_owned();
-            FaultTimes::of(|| {
-                cluster::haarb(lab, from, &["switchover", &reserve, "--to", &to]).map(drop)
-            })
-        }
-    }
-}
-
-fn missing(what: &str) -> LabError {
-    LabError::Unknown {
-        what: "server for this drill",
-        name: what.to_owned(),
-        known: Vec::new(),
-    }
-}
-
-/// The server that calls itself active for the first reserve.
-fn who_is_active(lab: &Segment) -> Option<ServerId> {
-    lab.powered().find(|server| {
-        cluster::status(lab, *server).is_ok_and(|status| {
-            status
-                .reserves
-                .first()
-                .is_some_and(|reserve| reserve.role == "active")
-        })
-    })
+        },
+    )
 }
 
 fn all_events(lab: &Segment) -> Vec<Event> {
@@ -270,27 +193,38 @@ fn conclude(
     course: &Course,
     before: &[Event],
     failure: Option<LabError>,
-) -> Outcome {
+) -> Result<Outcome, LabError> {
     // What the clients saw is cut first: asking the servers takes time that is not part of the drill.
-    let clients = lab.report(
-        course.from,
-        course.fault.map_or(course.from, |fault| fault.began),
-    );
+    let to = Stamp::now();
+    let trace = lab.client().cut(course.from, to);
+    let began = course.fault.map_or(course.from, |fault| fault.began);
+    let clients = analysis::report(&trace, course.from, began, to);
+    let dual_after_contact_ms = course
+        .contact
+        .map(|contact| analysis::longest_dual_active_ms(&trace, contact, to));
     let held_by_both_ms = lab.held_by_both_ms(course.from);
-    let active_after = who_is_active(lab);
-    let files = active_after.and_then(|after| files(lab, course.active, after));
+    let rightful = rightful(lab);
+    let active_after = rightful.first().copied().flatten();
+    let untouched = untouched(lab, &course.rightful, &rightful);
+    let neighbours = neighbours(lab, &rightful)?;
+    let files = active_after.and_then(|after| files(lab, course.cast.active, after));
     let mut events = all_events(lab);
     events.retain(|event| !before.contains(event));
     let name = |server: Option<ServerId>| server.map(|server| lab.server(server).name().to_owned());
-    let mut checks = checks(
-        &drill.expect,
-        course.active,
-        active_after,
-        &clients,
-        files.as_ref(),
-        &events,
-        &|server| name(server),
-    );
+    let facts = Facts {
+        before: course.cast.active,
+        after: active_after,
+        rightful: &rightful,
+        untouched: &untouched,
+        clients: &clients,
+        dual_after_contact_ms,
+        neighbours: &neighbours,
+        files: files.as_ref(),
+        events: &events,
+        name: &|server| name(server),
+        mac: &|server, vip| lab.plan().server_mac(server, lab.plan().vips[vip].network),
+    };
+    let mut checks = checks(&drill.expect, &facts);
     if let Some(error) = failure {
         checks.insert(
             0,
@@ -301,22 +235,62 @@ fn conclude(
             },
         );
     }
-    Outcome {
+    Ok(Outcome {
         name: drill.name,
         what: drill.what,
         passed: checks.iter().all(|check| check.met),
         fault: course.fault,
-        active_before: name(course.active),
+        active_before: name(course.cast.active),
         active_after: name(active_after),
         held_by_both_ms,
+        dual_after_contact_ms,
         addresses: lab.vip_events(course.from),
         rule: headline(&drill.expect, &events),
         clients,
+        neighbours: neighbours.into_iter().flatten().collect(),
         files,
         events,
         checks,
         took_ms: Stamp::now().ms_since(course.from),
-    }
+    })
+}
+
+/// Who serves each virtual IP by right: the server that is active for its reserve.
+fn rightful(lab: &Segment) -> Vec<Option<ServerId>> {
+    let active: Vec<(&str, Option<ServerId>)> = lab
+        .plan()
+        .reserves()
+        .into_iter()
+        .map(|reserve| (reserve, cluster::who_is_active_for(lab, reserve)))
+        .collect();
+    let of = |reserve: &str| active.iter().find(|(name, _)| *name == reserve)?.1;
+    lab.plan().vips.iter().map(|vip| of(&vip.reserve)).collect()
+}
+
+/// The virtual IPs of the reserves beside the first one that stayed where they were.
+fn untouched(lab: &Segment, before: &[Option<ServerId>], after: &[Option<ServerId>]) -> Vec<VipId> {
+    let vips = lab.plan().vips.iter().enumerate();
+    let first = lab.plan().reserves().first().copied();
+    vips.filter(|(_, vip)| Some(vip.reserve.as_str()) != first)
+        .map(|(vip, _)| vip)
+        .filter(|vip| before[*vip].is_some() && before[*vip] == after[*vip])
+        .collect()
+}
+
+/// What the bystander knows of each virtual IP; `None` where it has no way to the rightful server, or
+/// there is none.
+fn neighbours(
+    lab: &Segment,
+    rightful: &[Option<ServerId>],
+) -> Result<Vec<Option<Neighbour>>, LabError> {
+    let look = |vip: VipId, server: Option<ServerId>| {
+        let switch = lab.switch(lab.plan().vips[vip].network);
+        let way = server.is_some_and(|server| switch.passes(lab.server(server).name()));
+        way.then(|| lab.bystander().look(lab.plan(), vip))
+            .transpose()
+    };
+    let vips = rightful.iter().enumerate();
+    vips.map(|(vip, server)| look(vip, *server)).collect()
 }
 
 /// The files of the service on the server that is active now, and what it did not get of the one before.

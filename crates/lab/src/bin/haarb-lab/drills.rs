@@ -3,22 +3,24 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use haarb_lab::{
     clock::Stamp,
-    drill::{self, Drill, verdict::Outcome},
+    drill::{self, Drill, Ground, run::LONG, verdict::Outcome},
     drills,
     live::Live,
+    page::{self, Conditions},
     segment::Segment,
     server::Programs,
     table,
 };
 
-use crate::options::{RunOptions, build};
+use crate::options::{RunOptions, build_on, enter};
 
 /// The drills of the demo.
 pub(crate) fn demo() -> Vec<Drill> {
@@ -51,9 +53,29 @@ pub(crate) fn list() -> anyhow::Result<ExitCode> {
         let after = drill
             .after
             .map_or_else(String::new, |after| format!(" (after {after})"));
-        writeln!(out, "{:<20} {}{after}", drill.name, drill.what)?;
+        writeln!(out, "{:<36} {}{after}", drill.name, drill.what)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How drills are run.
+pub(crate) struct Series {
+    /// How often each.
+    pub(crate) repeat: u32,
+    /// Duration of the long ones.
+    pub(crate) long: Duration,
+    /// The page to write.
+    pub(crate) page: Option<PathBuf>,
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self {
+            repeat: 1,
+            long: LONG,
+            page: None,
+        }
+    }
 }
 
 /// Runs drills, shows them, prints what came of them; the status tells whether all passed.
@@ -61,19 +83,44 @@ pub(crate) fn run(
     programs: Programs,
     options: &RunOptions,
     drills: &[Drill],
-    repeat: u32,
+    series: &Series,
 ) -> anyhow::Result<ExitCode> {
     let start = Stamp::now();
-    let mut lab = build(programs, options)?;
-    let mut live = Live::start(&lab, options.json);
+    let sandbox = enter(&programs, &[])?;
     let mut outcomes = Vec::new();
-    let dir = options.trace_dir.as_deref();
-    let ended = series(&mut lab, &mut live, drills, repeat, dir, &mut outcomes);
-    drop(live);
-    let failed = ended.is_err() || outcomes.iter().any(|outcome| !outcome.passed);
-    if failed {
-        print_logs(&lab);
+    let mut realtime = true;
+    let mut ended = Ok(());
+    // A ground at a time: each has a segment of its own.
+    for ground in Ground::ALL {
+        let here: Vec<Drill> = drills
+            .iter()
+            .filter(|drill| drill.ground == ground)
+            .filter(|drill| sandbox.privileged || !drill.needs_root())
+            .cloned()
+            .collect();
+        if here.is_empty() || ended.is_err() {
+            continue;
+        }
+        let (plan, programs) = (ground.plan(), programs.clone());
+        let mut lab = match build_on(&sandbox, ground.name(), plan, programs, options) {
+            Ok(lab) => lab,
+            // What was done until then is still to be printed.
+            Err(error) => {
+                ended = Err(error);
+                continue;
+            }
+        };
+        let mut live = Live::start(&lab, options.json);
+        let known = outcomes.len();
+        let dir = options.trace_dir.as_deref();
+        ended = run_here(&mut lab, &mut live, &here, series, dir, &mut outcomes);
+        drop(live);
+        realtime &= lab.client().is_realtime();
+        if ended.is_err() || outcomes[known..].iter().any(|outcome| !outcome.passed) {
+            print_logs(&lab);
+        }
     }
+    let failed = ended.is_err() || outcomes.iter().any(|outcome| !outcome.passed);
     let took_s = Stamp::now().ms_since(start) / 1e3;
     let mut out = io::stdout().lock();
     if options.json {
@@ -81,13 +128,13 @@ pub(crate) fn run(
             "passed": !failed,
             "error": ended.as_ref().err().map(|error| format!("{error:#}")),
             "took_s": took_s,
-            "client_realtime": lab.client().is_realtime(),
+            "client_realtime": realtime,
             "drills": outcomes,
             "spread": table::spreads(&outcomes),
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&result)?)?;
     } else {
-        if repeat == 1 {
+        if series.repeat == 1 {
             writeln!(out, "\n{}", table::table(&outcomes))?;
         } else {
             writeln!(
@@ -99,6 +146,12 @@ pub(crate) fn run(
         }
         writeln!(out, "{took_s:.0} s in all")?;
     }
+    if let Some(path) = &series.page {
+        let profile = options.profile.name();
+        let conditions = Conditions::here(profile, series.repeat, series.long, realtime);
+        std::fs::write(path, page::page(&outcomes, &conditions))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     // What was done until then has been printed; the reason why it is not all comes last.
     ended?;
     Ok(if failed {
@@ -109,11 +162,11 @@ pub(crate) fn run(
 }
 
 /// Switches everything on and runs the drills one after another.
-fn series(
+fn run_here(
     lab: &mut Segment,
     live: &mut Live,
     drills: &[Drill],
-    repeat: u32,
+    series: &Series,
     trace_dir: Option<&Path>,
     outcomes: &mut Vec<Outcome>,
 ) -> anyhow::Result<()> {
@@ -121,14 +174,14 @@ fn series(
     live.say("two servers, two switches and a client are built; the servers are switched on");
     drill::run::start(lab, |lab| live.follow(lab))?;
     let mut previous = None;
-    for _ in 0..repeat {
+    for _ in 0..series.repeat {
         for drill in drills {
             live.doing(format!("preparing: {}", drill.what));
-            drill::run::prepare(lab, drill, previous)?;
+            drill::whole::prepare(lab, drill, previous, series.long)?;
             live.follow(lab)?;
             live.doing(drill.what);
-            live.say(format!("== {}", drill.what));
-            let outcome = drill::run::run(lab, drill)?;
+            live.say(format!("== {}: {}", drill.name, drill.what));
+            let outcome = drill::run::run_for(lab, drill, series.long)?;
             live.follow(lab)?;
             let verdict = if outcome.passed { "passed" } else { "FAILED" };
             let saw = table::what_clients_saw(&outcome);

@@ -12,11 +12,13 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use haarb_lab::{roles, serve, server::Programs};
+use drills::Series;
+use haarb_lab::{drill::run::LONG, roles, serve, server::Programs};
 use options::RunOptions;
 
 /// Servers, switches and clients on this machine, with real faults, to try haarb
@@ -54,6 +56,12 @@ enum Command {
         /// How often each is run
         #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         repeat: u32,
+        /// How long the drills under lasting loss, flapping and load last [default: 10 s]
+        #[arg(long, value_name = "M")]
+        minutes: Option<f64>,
+        /// Write the page of the drills from this run
+        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "docs/drills.md")]
+        write_docs: Option<PathBuf>,
         #[command(flatten)]
         run: RunOptions,
     },
@@ -108,20 +116,30 @@ fn run(arguments: &CommandLine) -> anyhow::Result<ExitCode> {
             .map_err(Into::into),
         Command::Check { json } => machine::check(&bin_dir, *json),
         Command::Drill { list: true, .. } => drills::list(),
-        Command::Demo { run } => drills::run(programs, run, &drills::demo(), 1),
+        Command::Demo { run } => drills::run(programs, run, &drills::demo(), &Series::default()),
         Command::Drill {
             names,
             all,
             repeat,
+            minutes,
+            write_docs,
             run,
             ..
         } => {
+            let series = Series {
+                repeat: *repeat,
+                long: minutes.map_or(Ok(LONG), |minutes| {
+                    Duration::try_from_secs_f64(minutes * 60.0)
+                        .with_context(|| format!("--minutes {minutes}"))
+                })?,
+                page: write_docs.clone(),
+            };
             let drills = if *all {
                 haarb_lab::drills::all()
             } else {
                 drills::chosen(names)?
             };
-            drills::run(programs, run, &drills, *repeat)
+            drills::run(programs, run, &drills, &series)
         }
         Command::Up { shell, run } => up::up(programs, run, shell),
     }

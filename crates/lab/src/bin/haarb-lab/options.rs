@@ -1,11 +1,11 @@
 //! Options that several commands share, and the segment they ask for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use haarb_lab::{
     plan::Plan,
-    sandbox,
+    sandbox::{self, Sandbox},
     segment::Segment,
     server::Programs,
     setup::{self, ClusterOptions},
@@ -35,22 +35,42 @@ pub(crate) enum Profile {
     Lan,
 }
 
-/// Enters the sandbox and builds the pair in it, all servers off.
-pub(crate) fn build(programs: Programs, options: &RunOptions) -> anyhow::Result<Segment> {
+impl Profile {
+    /// Its name in the configuration.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Telecom => "telecom",
+            Self::Lan => "lan",
+        }
+    }
+}
+
+/// Enters the sandbox; `keep_visible` must stay so.
+pub(crate) fn enter(programs: &Programs, keep_visible: &[&Path]) -> anyhow::Result<Sandbox> {
     setup::check_binaries(&programs.bin_dir)?;
-    let sandbox = sandbox::enter(&[&programs.bin_dir])?;
-    let profile = match options.profile {
-        Profile::Telecom => "telecom",
-        Profile::Lan => "lan",
-    };
+    let mut visible = vec![programs.bin_dir.as_path()];
+    visible.extend(keep_visible);
+    Ok(sandbox::enter(&visible)?)
+}
+
+/// Builds a segment called `name` in the sandbox, all servers off.
+pub(crate) fn build_on(
+    sandbox: &Sandbox,
+    name: &str,
+    plan: Plan,
+    programs: Programs,
+    options: &RunOptions,
+) -> anyhow::Result<Segment> {
     let options = ClusterOptions {
-        profile: profile.into(),
+        profile: options.profile.name().into(),
         files: !options.without_files,
     };
-    Ok(setup::build(
-        Plan::pair(),
-        sandbox.dir.join("segment"),
-        programs,
-        &options,
-    )?)
+    let dir = sandbox.dir.join(name);
+    Ok(setup::build(plan, dir, programs, &options)?)
+}
+
+/// Enters the sandbox and builds the pair in it, all servers off.
+pub(crate) fn build(programs: Programs, options: &RunOptions) -> anyhow::Result<Segment> {
+    let sandbox = enter(&programs, &[])?;
+    build_on(&sandbox, "segment", Plan::pair(), programs, options)
 }

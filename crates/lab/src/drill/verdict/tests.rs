@@ -30,7 +30,40 @@ const MOVES: Expect = Expect {
     active: Active::Moves,
     service: Service::Resumes,
     rules: &["B7"],
+    dual: Dual::Never,
+    takeovers: None,
 };
+
+fn named(server: Option<usize>) -> Option<String> {
+    server.map(|server| format!("s{server}"))
+}
+
+fn hardware(server: usize, _: usize) -> Mac {
+    [2, 0, 0, 0, 0, u8::try_from(server).unwrap_or(u8::MAX)]
+}
+
+/// What happened on two virtual IPs that belong to `after`.
+fn facts<'a>(
+    before: Option<usize>,
+    after: Option<usize>,
+    rightful: &'a [Option<usize>],
+    clients: &'a Report,
+    events: &'a [Event],
+) -> Facts<'a> {
+    Facts {
+        before,
+        after,
+        rightful,
+        untouched: &[],
+        clients,
+        dual_after_contact_ms: None,
+        neighbours: &[],
+        files: None,
+        events,
+        name: &named,
+        mac: &hardware,
+    }
+}
 
 /// The expectations that are not met.
 fn unmet(
@@ -40,13 +73,12 @@ fn unmet(
     clients: &Report,
     events: &[Event],
 ) -> Vec<String> {
-    checks(expect, before, after, clients, None, events, &|server| {
-        server.map(|server| format!("s{server}"))
-    })
-    .into_iter()
-    .filter(|check| !check.met)
-    .map(|check| check.what)
-    .collect()
+    let rightful = [after, after];
+    checks(expect, &facts(before, after, &rightful, clients, events))
+        .into_iter()
+        .filter(|check| !check.met)
+        .map(|check| check.what)
+        .collect()
 }
 
 #[test]
@@ -100,6 +132,7 @@ fn staying_uninterrupted_and_stopping_are_told_apart() {
         active: Active::Stays,
         service: Service::Uninterrupted,
         rules: &[],
+        ..MOVES
     };
     assert!(unmet(&stays, Some(0), Some(0), &clients(0), &[]).is_empty());
     let outage = |longest_outage_ms| Report {
@@ -117,6 +150,7 @@ fn staying_uninterrupted_and_stopping_are_told_apart() {
         active: Active::Nobody,
         service: Service::Stops,
         rules: &[],
+        ..MOVES
     };
     assert_eq!(
         unmet(&stops, Some(0), None, &clients(0), &[]),
@@ -139,6 +173,7 @@ fn nobody_before_and_nobody_after_is_neither_staying_nor_moving() {
         active: Active::Stays,
         service: Service::Uninterrupted,
         rules: &[],
+        ..MOVES
     };
     assert!(!unmet(&stays, None, None, &clients(0), &[]).is_empty());
 }
@@ -177,17 +212,76 @@ fn a_torn_file_on_the_active_server_fails_the_drill() {
     };
     let judged = |state_torn| {
         let events = [event("B7", "standby", "taking")];
-        checks(
-            &MOVES,
-            Some(0),
-            Some(1),
-            &clients(1),
-            Some(&files(state_torn)),
-            &events,
-            &|_| None,
-        )
-        .iter()
-        .all(|check| check.met)
+        let rightful = [Some(1), Some(1)];
+        let (clients, files) = (clients(1), files(state_torn));
+        let facts = Facts {
+            files: Some(&files),
+            ..facts(Some(0), Some(1), &rightful, &clients, &events)
+        };
+        checks(&MOVES, &facts).iter().all(|check| check.met)
     };
     assert!(judged(false) && !judged(true));
+}
+
+#[test]
+fn a_neighbour_table_that_names_the_wrong_server_fails_the_drill() {
+    let judged = |mac: Option<Mac>, answered_by: Option<&str>| {
+        let events = [event("B7", "standby", "taking")];
+        let (rightful, clients) = ([Some(1), Some(1)], clients(1));
+        let known = Neighbour {
+            address: "10.77.1.100".parse().expect("an address"),
+            mac,
+            answered_by: answered_by.map(str::to_owned),
+        };
+        let facts = Facts {
+            neighbours: &[Some(known), None],
+            ..facts(Some(0), Some(1), &rightful, &clients, &events)
+        };
+        checks(&MOVES, &facts).iter().all(|check| check.met)
+    };
+    assert!(judged(Some(hardware(1, 0)), Some("s1")));
+    assert!(judged(None, Some("s1")), "no entry asks anew");
+    assert!(!judged(Some(hardware(0, 0)), Some("s1")));
+    assert!(!judged(Some(hardware(1, 0)), Some("s0")));
+    assert!(!judged(Some(hardware(1, 0)), None));
+}
+
+#[test]
+fn in_a_residual_case_two_may_serve_until_they_hear_each_other() {
+    let residual = Expect {
+        dual: Dual::UntilContact("R1"),
+        ..MOVES
+    };
+    let unmet = |expect: &Expect, after_contact| {
+        let events = [event("B7", "standby", "taking")];
+        let rightful = [Some(1), Some(1)];
+        let clients = Report {
+            dual_active_ms: 1000.0,
+            ..clients(1)
+        };
+        let facts = Facts {
+            dual_after_contact_ms: after_contact,
+            ..facts(Some(0), Some(1), &rightful, &clients, &events)
+        };
+        let unmet = checks(expect, &facts);
+        unmet.into_iter().filter(|check| !check.met).count()
+    };
+    assert_eq!(unmet(&residual, None), 0);
+    assert_eq!(unmet(&residual, Some(CONTACT_MAX_MS)), 0);
+    assert_eq!(unmet(&residual, Some(CONTACT_MAX_MS + STALL_MAX_MS)), 1);
+    assert_eq!(unmet(&MOVES, Some(0.0)), 1);
+}
+
+#[test]
+fn more_takeovers_than_allowed_fail_the_drill() {
+    let once = Expect {
+        takeovers: Some(1),
+        ..MOVES
+    };
+    let take = || event("B7", "standby", "taking");
+    assert!(unmet(&once, Some(0), Some(1), &clients(1), &[take()]).is_empty());
+    assert_eq!(
+        unmet(&once, Some(0), Some(1), &clients(1), &[take(), take()]),
+        ["the reserve moves 1 times at most"]
+    );
 }
