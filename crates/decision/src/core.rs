@@ -156,7 +156,8 @@ impl Core {
         let networks = self.view.refresh(&mut clock);
         self.refresh_mode(&mut step, &mut clock);
         for i in 0..self.reserves.len() {
-            if !networks.is_empty() && self.reserves[i].role.serves() {
+            let met = self.meets(i);
+            if (met || !networks.is_empty()) && self.reserves[i].role.serves() {
                 self.reserves[i].announce += 1;
             }
             self.tidy(i, &mut step, &mut clock);
@@ -381,6 +382,24 @@ impl Core {
             why,
             evidence: Vec::new(),
         });
+    }
+
+    /// A neighbour is heard again, or has just let go of this reserve: it may have announced the
+    /// virtual IPs where nobody heard us, so whoever serves announces them once more.
+    fn meets(&mut self, i: usize) -> bool {
+        let reserve = &mut self.reserves[i];
+        let neighbours = self.view.neighbours.iter();
+        let roles: Vec<Option<Role>> = neighbours
+            .map(|n| n.part(&reserve.spec.name).map(|part| part.role))
+            .collect();
+        let before = reserve.heard_roles.iter().copied();
+        let before = before.chain(std::iter::repeat(None));
+        let met = roles.iter().zip(before).any(|(now, before)| match now {
+            None => false,
+            Some(role) => before.is_none_or(|before| before.serves() && !role.serves()),
+        });
+        reserve.heard_roles = roles;
+        met
     }
 
     fn renew_payload(&mut self, clock: &mut Clock) {

@@ -147,6 +147,8 @@ pub struct ReserveState {
     pub probing_since: Option<Mono>,
     /// When a neighbour answered for the virtual IPs last, while we asked.
     pub answered: Option<Mono>,
+    /// The role of each neighbour, in their order, while it is heard.
+    pub heard_roles: Vec<Option<Role>>,
     /// Counts the announcements asked for.
     pub announce: u64,
     /// Counts the times that failures were cleared.
@@ -193,6 +195,7 @@ impl ReserveState {
             renewed: Mono::ZERO,
             probing_since: None,
             answered: None,
+            heard_roles: Vec::new(),
             announce: 0,
             clear: 0,
             source: None,

@@ -476,6 +476,27 @@ fn a_neighbours_loss_is_confirmed_once_the_switch_has_answered_since() {
 }
 
 #[test]
+fn who_serves_announces_when_a_neighbour_is_heard_again_or_lets_go() {
+    let mut bench = Bench::active();
+    let announced = |bench: &Bench| bench.core.duties(bench.now).reserves[0].vip.announce;
+    let before = announced(&bench);
+    bench.neighbour(Role::Standby, 4);
+    bench.run(100);
+    assert_eq!(announced(&bench), before, "nothing happened");
+    bench.heard = false;
+    bench.run(100);
+    assert_eq!(announced(&bench), before, "nobody to be heard");
+    bench.neighbour(Role::Standby, 4);
+    let met = announced(&bench);
+    assert!(met > before, "it is heard again");
+    bench.neighbour(Role::Active, 3);
+    let rival = announced(&bench);
+    assert!(rival > met, "A2");
+    bench.neighbour(Role::Standby, 4);
+    assert!(announced(&bench) > rival, "it let go");
+}
+
+#[test]
 fn another_configuration_is_manual_mode_until_it_is_the_same() {
     let mut bench = Bench::active();
     bench.advert(|advert, _| advert.config_digest = 8);
