@@ -184,11 +184,15 @@ fn deaf(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Deaf {
     if !reserve.role.serves() || !view.speaks(clock) {
         return Deaf::No;
     }
-    let deaf = view
-        .neighbours
-        .iter()
-        .any(|n| !n.hears_me && n.part(&reserve.spec.name).is_some_and(|part| part.eligible));
-    if deaf { Deaf::Yes } else { Deaf::No }
+    let deaf = |n: &&Neighbour| {
+        !n.hears_me && n.part(&reserve.spec.name).is_some_and(|part| part.eligible)
+    };
+    let mut deaf = view.neighbours.iter().filter(deaf);
+    if deaf.any(|n| clock.reached(n.met_until)) {
+        Deaf::Yes
+    } else {
+        Deaf::No
+    }
 }
 
 fn health(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Health {

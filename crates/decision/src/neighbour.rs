@@ -4,7 +4,7 @@
 //! business. Nothing here decides anything.
 
 use haarb_model::{
-    Advert, AdvertReserve, Mono, NeighbourReport, NetworkName, NodeName, ReserveName,
+    Advert, AdvertReserve, Mono, NeighbourReport, NetworkName, NodeName, ReserveName, Span,
 };
 
 use crate::facts::Contact;
@@ -29,6 +29,9 @@ pub struct Neighbour {
     pub hears_me: bool,
     /// It says that it does not hear us, and no ECHO reply proves the contrary (rule A4).
     pub deaf: bool,
+    /// Before this moment its word that it does not hear us means nothing: we met after a
+    /// silence that was longer than it takes to take over, and it has not had time to hear us.
+    pub met_until: Mono,
     /// Its last word was that it does not hear us: that it does not answer proves nothing.
     pub unasked: bool,
     /// The last report of the prober.
@@ -52,6 +55,7 @@ impl Neighbour {
             suspect: false,
             hears_me: false,
             deaf: false,
+            met_until: Mono::ZERO,
             unasked: false,
             report: None,
             advert: None,
@@ -59,9 +63,14 @@ impl Neighbour {
         }
     }
 
-    /// Takes over what the prober says.
-    pub fn note_report(&mut self, now: Mono, report: NeighbourReport) {
+    /// Takes over what the prober says. `reply`: how long a server that hears us needs to say
+    /// so.
+    pub fn note_report(&mut self, now: Mono, report: NeighbourReport, reply: Span) {
         let heard = !report.arbiter_silent && report.paths.iter().any(|path| path.heard);
+        // After a shorter silence it may be about to take over, and counts at once.
+        if heard && !self.heard() && now.since(self.unheard_since) > report.dead_after.times(2) {
+            self.met_until = now + reply;
+        }
         let contact = match (heard, report.silent) {
             (true, _) => Contact::Heard,
             (false, true) => Contact::Silent,

@@ -258,9 +258,10 @@ impl View {
             }
         }
         self.dropped = probe.dropped;
+        let reply = speaks_after(&self.segment);
         for report in probe.neighbours {
             if let Some(neighbour) = self.neighbours.iter_mut().find(|n| n.name == report.node) {
-                neighbour.note_report(now, report);
+                neighbour.note_report(now, report, reply);
             }
         }
     }
