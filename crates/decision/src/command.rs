@@ -331,6 +331,10 @@ fn clear(core: &mut Core, i: usize, now: Mono) -> String {
     reserve.asked = None;
     reserve.stale_since = None;
     reserve.clear += 1;
+    // What failed before must fail again to count: the supervisor forgets it a moment later.
+    if let Some(run) = core.view.services.get_mut(&name) {
+        run.failed.clear();
+    }
     if reserve.role == Role::Failed {
         core.reserves[i].role = Role::Starting;
         core.reserves[i].since = now;

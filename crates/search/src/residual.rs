@@ -62,7 +62,7 @@ impl Case {
             }
             Self::Pause => "a server that stood still as a whole wakes up with the VIP it had",
             Self::Forced => {
-                "an operator gives the reserve by force to a server that cannot hear the other"
+                "an operator gives the reserve by force to a server that cannot hear the one that serves"
             }
         }
     }
@@ -93,6 +93,10 @@ pub struct Moment {
     pub resumed: Option<Mono>,
     /// An operator used force.
     pub forced: Option<Mono>,
+    /// No datagram has passed in either direction, from when to when.
+    pub unheard: Option<(Mono, Mono)>,
+    /// How long force waits at most for a server that it does not hear.
+    pub patience: haarb_model::Span,
 }
 
 /// The residual case of this moment; `None`: there is none, two servers offer by a defect.
@@ -108,6 +112,8 @@ pub fn classify(moment: &Moment) -> Option<Case> {
         degrees: (a, b, all),
         resumed,
         forced,
+        unheard,
+        patience,
     } = *moment;
     if resumed.is_some_and(|at| now.since(at) <= slack) {
         return Some(Case::Pause);
@@ -118,11 +124,8 @@ pub fn classify(moment: &Moment) -> Option<Case> {
             .filter(|(since, until)| until.since(*since) + slack >= dead_after)
             .is_some()
     };
-    let recent = apart.filter(|(_, until)| now.since(*until) <= slack);
-    if let (Some((since, _)), Some(at)) = (recent, forced)
-        && at >= since
-        && now.since(at) <= slack
-    {
+    let recent = unheard.filter(|(_, until)| now.since(*until) <= slack);
+    if recent.is_some() && forced.is_some_and(|at| now.since(at) <= patience + slack) {
         return Some(Case::Forced);
     }
     if !long(apart) {

@@ -13,6 +13,10 @@ use crate::residual::{Case, Moment, classify};
 /// jitter: three messages between processes and the kernel's work.
 const HANDLING: Span = Span::from_micros(1_500);
 
+/// How much later than its lease an address is gone from a kernel in which no process removes
+/// it.
+const KERNEL_LIFETIME: Span = Span::from_millis(1_500);
+
 /// Two servers offered, and it is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Past {
@@ -40,6 +44,8 @@ pub struct Watch {
     never_met_now: bool,
     unseen: Option<(Mono, Mono)>,
     unseen_now: bool,
+    unheard: Option<(Mono, Mono)>,
+    unheard_now: bool,
     contact: Option<Mono>,
     paused: [bool; 2],
     resumed: [Option<Mono>; 2],
@@ -120,6 +126,8 @@ impl Watch {
         let asked = world.segment.networks.iter().any(|net| net.switch_answers);
         let unseen = on && !asked && !two_way && !passes(0, 1) && !passes(1, 0);
         extend(&mut self.unseen, &mut self.unseen_now, unseen, now);
+        let unheard = attached && !passes(0, 1) && !passes(1, 0);
+        extend(&mut self.unheard, &mut self.unheard_now, unheard, now);
         if hears(world, 0, 1) && hears(world, 1, 0) {
             self.contact.get_or_insert(now);
         } else {
@@ -140,6 +148,8 @@ impl Watch {
             degrees: (degree(0), degree(1), world.fabric.nets.len()),
             resumed: self.resumed[0].max(self.resumed[1]),
             forced: self.forced,
+            unheard: self.unheard,
+            patience: timing.lease + KERNEL_LIFETIME,
         };
         match classify(&moment) {
             Some(case) => {
@@ -178,16 +188,17 @@ fn offers(world: &World, n: NodeIx) -> bool {
     server.alive() && server.holds(0, world.now) && world.fabric.degree(n) > 0
 }
 
-/// What one server says reaches the other: datagrams pass, and everybody on the way runs.
+/// What one server says reaches the other: datagrams pass, and everybody on the way to the
+/// removal of an address runs. Where somebody does not, the lease ends it.
 fn hears(world: &World, from: NodeIx, to: NodeIx) -> bool {
     let works = |n: NodeIx| {
         let server = &world.servers[n];
-        let prober = Process::Prober.ix();
+        let attached = |process: Process| server.connected[process.ix()];
         server.alive()
             && server.frozen.is_none()
             && server.core.is_some()
-            && server.prober.is_some()
-            && server.connected[prober]
+            && attached(Process::Prober)
+            && attached(Process::VipAgent)
     };
     works(from) && works(to) && world.fabric.reaches(from, to)
 }

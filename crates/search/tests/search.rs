@@ -41,6 +41,8 @@ fn moment() -> Moment {
         degrees: (2, 2, 2),
         resumed: None,
         forced: None,
+        unheard: None,
+        patience: Span::from_secs(2),
     }
 }
 
@@ -84,7 +86,7 @@ fn each_residual_case_is_told_from_the_others() {
     };
     assert_eq!(classify(&unseen), Some(Case::Unseen));
     let forced = Moment {
-        apart: Some((Mono::from_micros(985_000), Mono::from_micros(1_000_000))),
+        unheard: Some((Mono::from_micros(985_000), Mono::from_micros(1_000_000))),
         forced: Some(Mono::from_micros(990_000)),
         ..moment()
     };

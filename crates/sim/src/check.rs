@@ -137,6 +137,12 @@ impl Checks {
                 .core
                 .as_ref()
                 .is_none_or(|core| core.mode().mode != Mode::Maintenance);
+        // What was frozen by maintenance stays so without an arbiter.
+        let able = able
+            && !server
+                .supervisor
+                .as_ref()
+                .is_some_and(|supervisor| supervisor.parts[r].duty.frozen);
         let wrong = able && server.running[r] && !role.is_some_and(Role::serves);
         if !wrong {
             self.wrong_since.remove(&(n, r));
