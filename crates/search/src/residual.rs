@@ -12,6 +12,8 @@ pub enum Case {
     LinkAndHole,
     /// One direction is dead, and a prober began to speak since: it cannot be believed.
     NeverMet,
+    /// One direction is dead, and user space is frozen where the other one arrives.
+    NotRead,
     /// Switches that cannot be asked hang: neither server can know that it is cut off.
     Unseen,
     /// A server that stood still as a whole wakes up with what it held.
@@ -22,10 +24,11 @@ pub enum Case {
 
 impl Case {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::HoleOnBoth,
         Self::LinkAndHole,
         Self::NeverMet,
+        Self::NotRead,
         Self::Unseen,
         Self::Pause,
         Self::Forced,
@@ -38,6 +41,7 @@ impl Case {
             Self::HoleOnBoth => "R1",
             Self::LinkAndHole => "R2",
             Self::NeverMet => "R1a",
+            Self::NotRead => "R1c",
             Self::Unseen => "R1b",
             Self::Pause => "R3",
             Self::Forced => "OP2",
@@ -56,6 +60,9 @@ impl Case {
             }
             Self::NeverMet => {
                 "one direction is dead, and a server began to speak since: what it says cannot be told from a replay, so the other may not believe it"
+            }
+            Self::NotRead => {
+                "one direction is dead and user space is frozen where the other one arrives: nobody can be told; the lease or the thaw ends it"
             }
             Self::Unseen => {
                 "no switch address is configured and the switches hang with their carrier up: neither server can know that it was cut off, until they forward again"
@@ -80,6 +87,8 @@ pub struct Moment {
     /// The same, but in one direction packets pass whose sender has begun to speak since the
     /// other direction died.
     pub never_met: Option<(Mono, Mono)>,
+    /// The same, but what passes in one direction meets, or comes from, a frozen user space.
+    pub not_read: Option<(Mono, Mono)>,
     /// The same as `apart`, whether the servers were attached or not, where no switch can be
     /// asked: then a server cannot know which it is.
     pub unseen: Option<(Mono, Mono)>,
@@ -106,6 +115,7 @@ pub fn classify(moment: &Moment) -> Option<Case> {
         now,
         apart,
         never_met,
+        not_read,
         unseen,
         dead_after,
         slack,
@@ -131,6 +141,8 @@ pub fn classify(moment: &Moment) -> Option<Case> {
     if !long(apart) {
         return if long(never_met) {
             Some(Case::NeverMet)
+        } else if long(not_read) {
+            Some(Case::NotRead)
         } else {
             long(unseen).then_some(Case::Unseen)
         };

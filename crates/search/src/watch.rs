@@ -42,6 +42,8 @@ pub struct Watch {
     apart_now: bool,
     never_met: Option<(Mono, Mono)>,
     never_met_now: bool,
+    not_read: Option<(Mono, Mono)>,
+    not_read_now: bool,
     unseen: Option<(Mono, Mono)>,
     unseen_now: bool,
     unheard: Option<(Mono, Mono)>,
@@ -122,6 +124,10 @@ impl Watch {
         extend(&mut self.apart, &mut self.apart_now, apart, now);
         let never_met = attached && !two_way && !believed(0, 1) && !believed(1, 0);
         extend(&mut self.never_met, &mut self.never_met_now, never_met, now);
+        let frozen = (0..2).any(|n| world.servers[n].frozen.is_some());
+        let both = passes(0, 1) && passes(1, 0);
+        let not_read = attached && !two_way && !both && frozen;
+        extend(&mut self.not_read, &mut self.not_read_now, not_read, now);
         let on = (0..2).all(|n| world.servers[n].power);
         let asked = world.segment.networks.iter().any(|net| net.switch_answers);
         let unseen = on && !asked && !two_way && !passes(0, 1) && !passes(1, 0);
@@ -142,6 +148,7 @@ impl Watch {
             now: world.now,
             apart: self.apart,
             never_met: self.never_met,
+            not_read: self.not_read,
             unseen: self.unseen,
             dead_after: timing.dead_after,
             slack: timing.probe_interval.times(2) + HANDLING,

@@ -35,6 +35,7 @@ fn moment() -> Moment {
         now: Mono::from_micros(1_000_000),
         apart: None,
         never_met: None,
+        not_read: None,
         unseen: None,
         dead_after: Span::from_millis(30),
         slack: Span::from_millis(21),
@@ -80,6 +81,11 @@ fn each_residual_case_is_told_from_the_others() {
         ..moment()
     };
     assert_eq!(classify(&never_met), Some(Case::NeverMet));
+    let not_read = Moment {
+        not_read: apart,
+        ..moment()
+    };
+    assert_eq!(classify(&not_read), Some(Case::NotRead));
     let unseen = Moment {
         unseen: apart,
         ..moment()
