@@ -230,7 +230,14 @@ impl Server {
             helper: programs.helper.clone(),
             boot,
         };
-        let (launcher, init) = self.launch(&spec, &programs.helper)?;
+        let launched = self.launch(&spec, &programs.helper);
+        if launched.is_err() {
+            // Its interfaces go with its namespace; the switches must not count on them.
+            for switch in switches {
+                switch.remove_cable(&self.name)?;
+            }
+        }
+        let (launcher, init) = launched?;
         self.power = Some(Power {
             netns,
             init,
