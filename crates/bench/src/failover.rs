@@ -98,8 +98,12 @@ impl Bench {
                 self.give_up(system.name, &why);
                 continue;
             }
-            let programs = self.options.programs.clone();
-            match Pair::start(system, &self.options.dir, programs) {
+            // What a busy machine spoils once may work the second time.
+            let start = |attempt: &str| {
+                let dir = self.options.dir.join(attempt);
+                Pair::start(system, &dir, self.options.programs.clone())
+            };
+            match start("first").or_else(|_| start("second")) {
                 Ok(pair) => self.pairs.push(pair),
                 Err(error) => self.give_up(system.name, &Absent::Fails(error.to_string())),
             }

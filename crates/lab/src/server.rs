@@ -267,11 +267,11 @@ impl Server {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 match line.strip_prefix("pid ").map(str::parse) {
                     Some(Ok(pid)) => init = Some(Pid::from_raw(pid)),
-                    _ if line == "up" => {
-                        up = true;
-                        break;
-                    }
-                    _ => {}
+                    _ => up |= line == "up",
+                }
+                // Two processes print them; on a busy machine the second may come first.
+                if up && init.is_some() {
+                    break;
                 }
             }
         }
