@@ -91,6 +91,14 @@ impl Plan {
             self.trusted_from = now + self.lease;
             self.notes.push(Note::Stalled(gap));
         }
+        if gap > self.lease.part(2) {
+            // What is still ours after it: who asked for it meanwhile may have given it up.
+            for address in self.reserves.iter_mut().flat_map(|r| &mut r.addresses) {
+                if address.ours.is_some() {
+                    address.announcer.start(now);
+                }
+            }
+        }
         let mut ended = false;
         for reserve in &mut self.reserves {
             let note = reserve.expire(now);

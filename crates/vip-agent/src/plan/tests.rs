@@ -292,6 +292,62 @@ fn a_lease_for_maintenance_outlives_a_freeze() {
 }
 
 #[test]
+fn after_every_stall_what_is_still_ours_is_announced() {
+    let announced = |server: &Server| {
+        let announcements = server.asked.iter();
+        announcements
+            .filter(|work| matches!(work, Work::Announce(_)))
+            .count()
+    };
+    for (stall, lease, again) in [
+        (200, 499, false),
+        (300, 499, true),
+        (900, 3_600_000, true),
+        // Over: there is nothing to announce.
+        (600, 499, false),
+    ] {
+        let mut server = Server::start(&[], false);
+        server.turn(0, vec![hold(1, lease)]);
+        for ms in [2, 8, 100] {
+            server.turn(ms, vec![]);
+        }
+        server.turn(100 + stall, vec![]);
+        let expected = if again { 2 } else { 0 };
+        assert_eq!(announced(&server), expected, "stalled for {stall} ms");
+    }
+}
+
+#[test]
+fn the_gate_is_open_for_the_lease_and_shut_until_the_address_is_gone() {
+    use haarb_gate::Door;
+    let doors = |server: &Server, ms| server.plan.doors(at(ms)).into_values().collect::<Vec<_>>();
+    let mut server = Server::start(&[], false);
+    assert_eq!(doors(&server, 0), []);
+    server.plan.feed(at(0), hold(1, 500));
+    let open = [Door::Until(at(500)); 2];
+    assert_eq!(doors(&server, 0), open, "before the address comes");
+    server.turn(0, vec![]);
+    assert_eq!(doors(&server, 499), open);
+    assert_eq!(doors(&server, 500), [Door::Shut; 2], "still here");
+    server.turn(500, vec![]);
+    assert_eq!(doors(&server, 500), [], "let go");
+
+    // What an earlier run left without a lease is shut out until it is removed.
+    let mut server = Server::start(&[], true);
+    server
+        .plan
+        .feed(at(1), Event::Address(found(&vip(1), true)));
+    assert_eq!(doors(&server, 1), [Door::Shut]);
+    server.turn(2, vec![]);
+    assert_eq!(doors(&server, 2), []);
+
+    // The server's own address is never put behind a gate.
+    server.turn(3, vec![Event::Address(found(&vip(1), false)), hold(1, 500)]);
+    assert_eq!(doors(&server, 3), [Door::Until(at(500))]);
+    assert!(!server.plan.doors(at(3)).contains_key(&vip(1).address));
+}
+
+#[test]
 fn a_restarted_agent_keeps_what_its_lease_still_covers() {
     let lease = |until_ms| Lease {
         reserve: sip(),
@@ -430,6 +486,7 @@ fn whoever_claims_a_held_address_is_reported_and_answered_once() {
     server.turn(6_100, vec![claim(THEIRS), claim(THEIRS)]);
     assert_eq!(server.asked, [Work::Announce(VipId(0, 0))]);
     assert_eq!(server.report().probe, ProbeAnswer::Foreign);
+    server.turn(6_300, vec![]);
     server.turn(6_500, vec![claim(THEIRS)]);
     assert_eq!(server.asked, []);
     for ms in (6_600..16_500).step_by(100) {

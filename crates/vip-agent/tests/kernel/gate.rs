@@ -5,12 +5,15 @@
 //! asked of nftables, whose timeouts are counted by the kernel's tick.
 
 use haarb_daemon::clock;
+use haarb_gate::Gate;
 use haarb_model::{KernelLine, Mono, Span, VipSpec};
+use haarb_vip_agent::arp;
+use haarb_vip_agent::claim::Mac;
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, Without, between, last_answered, late_ms};
 use crate::net::{Net, Other};
-use crate::server::{Process, all_held, hold, vips};
+use crate::server::{Inside, Process, all_held, config_with, hold, vips};
 
 /// Long enough that the address is still there for a while after the lease: its lifetime is
 /// counted in whole seconds.
@@ -168,6 +171,100 @@ pub(crate) async fn lifetime_alone(net: Net) {
     agent.end(Signal::SIGTERM);
     let seen = die(&net, &v4, Without::EbpfAndNftables, Fault::Frozen).await;
     assert!(seen.after > 0 && seen.late_ms < 1_500.0, "{}", seen.late_ms);
+}
+
+/// Whether this kernel has a gate at all.
+fn has_gate() -> bool {
+    let mut gate = Gate::open(clock::now);
+    let guard = gate.guard(1, "lo");
+    gate.clear();
+    if guard.line == KernelLine::Lifetime {
+        println!("skipped: {}", guard.reason);
+    }
+    guard.line > KernelLine::Lifetime
+}
+
+/// On an interface that stands on another.
+pub(crate) async fn on_macvlan(net: Net) {
+    if has_gate() {
+        with_client(&net).await;
+        net.macvlan("mv0").await;
+        ends_on(&net, "mv0").await;
+    }
+}
+
+/// On an interface that stands on another. A cable has room for one of both.
+pub(crate) async fn on_bridge(net: Net) {
+    if has_gate() {
+        with_client(&net).await;
+        net.bridge("br0").await;
+        ends_on(&net, "br0").await;
+    }
+}
+
+async fn ends_on(net: &Net, interface: &str) {
+    let on = vips().map(|vip| VipSpec {
+        interface: interface.into(),
+        ..vip
+    });
+    for vip in &on {
+        let mut agent = Inside::start_with(&config_with(&on)).await;
+        let duty = hold(1, LEASE_MS);
+        let until = duty[0].vip.until;
+        agent.tell(duty).await;
+        agent.until("both held", |r| all_held(r, true)).await;
+        let client = net.there(|| Client::start(vip.address));
+        sleep_until(clock::now() + Span::from_millis(200)).await;
+        agent.die().await;
+        sleep_until(until + GATE_LATE.times(3)).await;
+        let still_there = net.has(vip.address).await;
+        let requests = client.finish();
+        let last = last_answered(&requests).expect("it was reachable");
+        println!(
+            "{interface} {}: last answer {:+.1} ms from the end of the lease",
+            vip.address,
+            late_ms(last, until)
+        );
+        let (after, _) = between(&requests, until + GATE_LATE, Mono::FAR);
+        assert_eq!(after, 0, "answered after the lease");
+        assert!(still_there, "the gate did it, not the lifetime");
+        // The next run begins with what this one left.
+        let next = Inside::start_with(&config_with(&on)).await;
+        next.stop().await;
+        assert!(!net.has(vip.address).await, "leftovers go first");
+    }
+}
+
+/// A priority tag, which the kernel takes off and keeps beside the frame, opens no way past.
+pub(crate) async fn priority_tags(net: Net) {
+    if !has_gate() {
+        return;
+    }
+    let [v4, _] = vips();
+    let std::net::IpAddr::V4(address) = v4.address else {
+        panic!("an IPv4 VIP");
+    };
+    let other = Other::new(&net, &vips()).await;
+    let mut frame = arp::probe(Mac(other.mac()), address).to_vec();
+    frame.splice(12..12, [0x81, 0x00, 5 << 5, 0]);
+    let mut agent = Inside::start().await;
+    let duty = hold(1, LEASE_MS);
+    let until = duty[0].vip.until;
+    agent.tell(duty).await;
+    agent.until("both held", |r| all_held(r, true)).await;
+    // After the burst.
+    sleep_until(clock::now() + Span::from_millis(100)).await;
+    other.heard();
+    net.send_there(&frame).await;
+    other.hears(v4.address, 1).await;
+    agent.die().await;
+    sleep_until(until + GATE_LATE).await;
+    other.heard();
+    net.send_there(&frame).await;
+    sleep_until(until + GATE_LATE.times(3)).await;
+    assert!(net.has(v4.address).await, "the gate did it");
+    let answers = other.heard();
+    assert!(!answers.iter().any(|c| c.address == v4.address));
 }
 
 /// Killed and started again within its lease: every request of the client is answered.

@@ -48,6 +48,9 @@ fn main() -> std::process::ExitCode {
         trial("thawed_it_lets_go_first", thawed),
         trial("frozen_the_gate_ends_the_lease", gate::frozen),
         trial("killed_the_gate_ends_the_lease", gate::killed),
+        trial("on_a_macvlan_the_gate_ends_the_lease", gate::on_macvlan),
+        trial("on_a_bridge_the_gate_ends_the_lease", gate::on_bridge),
+        trial("a_priority_tag_is_no_way_past", gate::priority_tags),
         trial("frozen_nftables_ends_the_lease", gate::frozen_nftables),
         trial("killed_nftables_ends_the_lease", gate::killed_nftables),
         trial(

@@ -13,7 +13,9 @@ use haarb_vip_agent::packet::Ports;
 use haarb_vip_agent::plan::{Event, Found, Link};
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection};
+use rtnetlink::packet_route::link::MacVlanMode;
+use rtnetlink::{Handle, LinkBridge, LinkMacVlan, LinkUnspec, LinkVeth, new_connection};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 /// This side's interface.
 pub(crate) const HERE: &str = "eth0";
@@ -101,6 +103,21 @@ impl Net {
         plugged.expect("a port of the bridge");
     }
 
+    /// Makes a macvlan of this name over the cable.
+    pub(crate) async fn macvlan(&self, name: &str) {
+        let over = index(&self.handle, HERE).await;
+        let macvlan = LinkMacVlan::new(name, over, MacVlanMode::Bridge);
+        let added = self.handle.link().add(macvlan.up().build()).execute().await;
+        added.expect("a macvlan");
+    }
+
+    /// Sends a frame from the other side as it is.
+    pub(crate) async fn send_there(&self, frame: &[u8]) {
+        let index = index(&self.handle_there, THERE).await;
+        let sent = self.there(|| send_raw(index, frame));
+        sent.expect("sent");
+    }
+
     /// Gives an address to this side as an administrator would.
     pub(crate) async fn add_here(&self, vip: &VipSpec) {
         add(&self.handle, vip, HERE).await;
@@ -136,6 +153,24 @@ impl Net {
     pub(crate) async fn has(&self, address: IpAddr) -> bool {
         self.found(address).await.is_some()
     }
+}
+
+/// `struct sockaddr_ll` has no safe maker; nothing is received, so no protocol is needed.
+fn send_raw(index: u32, frame: &[u8]) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: this is one of the platform's sockaddr types, and all its fields are numbers.
+    #[expect(
+        unsafe_code,
+        reason = "no safe wrapper makes an address for packet sockets"
+    )]
+    let to = unsafe {
+        let address: &mut libc::sockaddr_ll = storage.view_as();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_ifindex = index.cast_signed();
+        SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t)
+    };
+    socket.send_to(frame, &to).map(drop)
 }
 
 async fn set(handle: &Handle, name: &str, up: bool) {

@@ -154,6 +154,13 @@ impl Inside {
         until(&mut self.reports, what, wanted).await
     }
 
+    /// Dies on the spot: nothing is let go.
+    pub(crate) async fn die(self) {
+        self.ended.abort();
+        let ended = self.ended.await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
+    }
+
     pub(crate) async fn stop(mut self) {
         let end = self.end.take().expect("it runs");
         end.send(End::Stop).expect("it runs");
