@@ -180,15 +180,25 @@ fn rival(view: &View, reserve: &ReserveState) -> Rival {
         .unwrap_or(Rival::None)
 }
 
+/// A neighbour that may take over does not hear us, or one that serves goes on not hearing us:
+/// only we can know that both serve, so it is we who let go.
 fn deaf(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Deaf {
     if !reserve.role.serves() || !view.speaks(clock) {
         return Deaf::No;
     }
-    let deaf = |n: &&Neighbour| {
-        !n.hears_me && n.part(&reserve.spec.name).is_some_and(|part| part.eligible)
+    let reply = view.reply_time();
+    let deaf = |n: &Neighbour| {
+        let part = n.part(&reserve.spec.name);
+        !n.hears_me
+            && part.is_some_and(|part| {
+                if part.role.serves() {
+                    clock.passed(n.contact_since, reply)
+                } else {
+                    part.eligible && clock.reached(n.met_until)
+                }
+            })
     };
-    let mut deaf = view.neighbours.iter().filter(deaf);
-    if deaf.any(|n| clock.reached(n.met_until)) {
+    if view.neighbours.iter().any(deaf) {
         Deaf::Yes
     } else {
         Deaf::No

@@ -79,7 +79,7 @@ pub const RULES: &[Rule] = &[
         look: "Look at the switches and the cables of this server." },
     Rule { id: "A4", name: "not heard", roles: &[Taking, Active, Releasing], when: &[C::Deaf(&[Deaf::Yes])],
         then: Outcome::Go(Standby), severity: Critical,
-        why: "A neighbour that may take over does not hear us: it will take over, so this server gave way first.",
+        why: "A neighbour that may take over, or serves too, does not hear us: only this server can know that, so it gave way.",
         look: "Packets are lost in one direction: look at switch ports, firewalls and cables between the two." },
     Rule { id: "OP1", name: "let go", roles: &[Taking, Active], when: &[C::Wish(&[Wish::LetGo])],
         then: Outcome::Go(Standby), severity: Major,

@@ -527,6 +527,12 @@ impl View {
         silent.then(|| last.unwrap_or(Mono::ZERO))
     }
 
+    /// How long a neighbour that hears us needs to say so.
+    #[must_use]
+    pub fn reply_time(&self) -> Span {
+        speaks_after(&self.segment)
+    }
+
     /// Whether what neighbours say about hearing us can be believed.
     pub fn speaks(&self, clock: &mut Clock) -> bool {
         clock.reached(self.spoken_from)

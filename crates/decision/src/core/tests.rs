@@ -497,6 +497,23 @@ fn who_serves_announces_when_a_neighbour_is_heard_again_or_lets_go() {
 }
 
 #[test]
+fn a_rival_that_goes_on_not_hearing_us_is_left_to_serve() {
+    let mut bench = Bench::active();
+    bench.heard = false;
+    bench.run(500);
+    // Its first words: it serves, below us, and has not heard us yet.
+    bench.hears_me = false;
+    bench.neighbour(Role::Active, 3);
+    let reply = bench.core.view().reply_time();
+    bench.now += reply - Span::from_millis(1);
+    bench.report();
+    assert_eq!(bench.role(), Role::Active, "A2: it has not had the time");
+    bench.now += Span::from_millis(1);
+    bench.report();
+    assert_eq!(bench.role(), Role::Standby, "A4: it will never know");
+}
+
+#[test]
 fn another_configuration_is_manual_mode_until_it_is_the_same() {
     let mut bench = Bench::active();
     bench.advert(|advert, _| advert.config_digest = 8);
