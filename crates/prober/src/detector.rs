@@ -261,6 +261,12 @@ impl Detector {
         self.silent_at().is_some_and(|at| now >= at)
     }
 
+    /// The last sign of life on any network.
+    #[must_use]
+    pub const fn last_sign(&self) -> Option<Mono> {
+        self.last_sign
+    }
+
     /// The `dead-after` in force.
     #[must_use]
     pub const fn dead_after(&self) -> Span {

@@ -6,19 +6,6 @@ use haarb_lab::{drill::verdict::Outcome, drills, sandbox::Sandbox, segment::Segm
 
 const PREFIX: &str = "drill::";
 
-/// Drills that find a defect which is known and not mended yet, with what is wrong.
-const DEFECTS: [(&str, fn(&Sandbox) -> Result<(), String>); 6] = [
-    ("cut-between-sites", |_| Err(SWITCH.into())),
-    ("cut-between-sites-mended", |_| Err(SWITCH.into())),
-    ("site-lost", |_| Err(SWITCH.into())),
-    ("hole-mended", |_| Err(CONTACT.into())),
-    ("cable-and-hole-mended", |_| Err(CONTACT.into())),
-    ("firewall-lifted", |_| Err(CONTACT.into())),
-];
-const SWITCH: &str = "known defect: one silent switch is known later than a silent neighbour";
-const CONTACT: &str =
-    "known defect: on contact after a separation the rightful server lets go, or does not announce";
-
 /// One test per drill, those of one segment together.
 pub(crate) fn tests() -> Vec<Test> {
     let mut all = drills::all();
@@ -31,9 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
     all.iter()
         .map(|drill| {
             let test = test(drill.name);
-            if let Some((_, reason)) = DEFECTS.iter().find(|(name, _)| *name == drill.name) {
-                test.needing(*reason)
-            } else if drill.needs_root() {
+            if drill.needs_root() {
                 test.needing(root)
             } else {
                 test

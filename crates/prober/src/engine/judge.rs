@@ -17,8 +17,10 @@ impl Engine {
         }
         let mut switches = self.switches.iter().flatten();
         let all_missing = switches.all(|s| s.watch.is_missing(now, patience));
+        let alone = self.hears_nobody(now);
         for switch in self.switches.iter_mut().flatten() {
-            let answer = switch.watch.answer(now, all_missing);
+            let hurry = all_missing || alone && switch.watch.is_missing(now, patience);
+            let answer = switch.watch.answer(now, hurry);
             news |= answer != switch.reported;
             switch.reported = answer;
             if let Asked::Since(asked) = switch.asked
@@ -40,6 +42,14 @@ impl Engine {
             self.last_report = now;
         }
         news || adverts
+    }
+
+    /// No neighbour has given a sign of life on any network for two probes: it may have to be
+    /// judged soon, and by then this server must know its own networks.
+    fn hears_nobody(&self, now: Mono) -> bool {
+        let quiet = self.timing.probe_interval.times(2);
+        let mut signs = self.neighbours.iter().map(|n| n.detector.last_sign());
+        signs.all(|sign| sign.is_none_or(|at| now >= at + quiet))
     }
 
     /// When a report is due if no fact changes.

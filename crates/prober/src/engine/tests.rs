@@ -541,3 +541,23 @@ fn a_switch_that_the_arbiter_wants_to_hear_is_asked_and_reported_at_once() {
     pair.run(Span::from_millis(1));
     assert!(pair.probe(0).0 > at);
 }
+
+#[test]
+fn a_switch_that_hangs_while_nobody_is_heard_is_known_before_the_neighbour_is_judged() {
+    let mut pair = Pair::new();
+    pair.run(Span::from_secs(2));
+    let since = pair.now;
+    pair.servers[1].powered = false;
+    pair.switch_on[0] = false;
+    pair.run(Span::from_millis(100));
+    let reports = pair.servers[0].reports.iter();
+    let mut probes = reports.filter_map(|(at, report)| match report {
+        Report::Probe(probe) if *at > since => Some(probe),
+        _ => None,
+    });
+    let lost = |probe: &ProbeReport| probe.switches[0].answer == SwitchAnswer::Silent;
+    let silent = probes.find(|probe| probe.neighbours[0].silent);
+    let silent = silent.expect("a verdict on the neighbour");
+    assert!(lost(silent), "the switch is judged first");
+    assert_eq!(silent.switches[1].answer, SwitchAnswer::Answers);
+}
