@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use haarb_model::{AdvertReserve, Data, Mode, Mono, NodeName, Prefer, Role};
+use haarb_model::{AdvertReserve, Agent, Data, Mode, Mono, NodeName, Prefer, Role};
 
 use crate::clock::Clock;
 use crate::eligible;
@@ -65,6 +65,9 @@ pub(crate) fn candidate(
         && data
         && view.usable() >= networks
         && eligible::by_software(view, reserve, clock).is_none()
+        // Who has just let go because one of these was gone (A14) could take nothing.
+        && view.fresh(Agent::VipAgent, clock)
+        && view.fresh(Agent::Prober, clock)
 }
 
 /// Whether a neighbour that we hear could claim, as far as its advert tells.

@@ -514,6 +514,26 @@ fn a_rival_that_goes_on_not_hearing_us_is_left_to_serve() {
 }
 
 #[test]
+fn without_its_vip_agent_a_server_that_let_go_claims_nothing() {
+    let mut bench = Bench::active();
+    bench.feed(Input::Lost(Agent::VipAgent));
+    let mut roles = Vec::new();
+    for _ in 0..400 {
+        bench.now += Span::from_millis(5);
+        let probe = bench.probe();
+        bench.feed(Input::Report(Agent::Prober, Report::Probe(probe)));
+        for agent in [Agent::LinkWatcher, Agent::Syncer, Agent::Supervisor] {
+            bench.feed(Input::Report(agent, Report::Alive));
+        }
+        if roles.last() != Some(&bench.role()) {
+            roles.push(bench.role());
+        }
+        assert!(!bench.advertised().claims, "after {roles:?}");
+    }
+    assert_eq!(roles, [Role::Active, Role::Starting], "A14");
+}
+
+#[test]
 fn another_configuration_is_manual_mode_until_it_is_the_same() {
     let mut bench = Bench::active();
     bench.advert(|advert, _| advert.config_digest = 8);
