@@ -133,7 +133,7 @@ fn dual_active_ms(trace: &Trace, answers: &Answers, from: Stamp, to: Stamp) -> f
     let lists = |vip: VipId| -> Vec<Vec<Stretch>> {
         (0..trace.servers())
             .map(|server| {
-                union(
+                analysis::merged(
                     [
                         analysis::active(trace, server, vip, from, to),
                         kernel_watch::stretches(answers, server, vip),
@@ -148,19 +148,6 @@ fn dual_active_ms(trace: &Trace, answers: &Answers, from: Stamp, to: Stamp) -> f
         .fold(0.0, f64::max)
 }
 
-/// Sorts stretches and joins those that touch, so that no moment counts twice.
-fn union(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
-    stretches.sort_by_key(|stretch| stretch.from);
-    let mut joined: Vec<Stretch> = Vec::new();
-    for stretch in stretches {
-        match joined.last_mut() {
-            Some(last) if stretch.from <= last.to => last.to = last.to.max(stretch.to),
-            _ => joined.push(stretch),
-        }
-    }
-    joined
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +158,7 @@ mod tests {
             from: Stamp(from),
             to: Stamp(to),
         };
-        let joined = union(vec![
+        let joined = analysis::merged(vec![
             stretch(5, 9),
             stretch(1, 3),
             stretch(2, 6),

@@ -284,8 +284,9 @@ pub fn active(trace: &Trace, server: ServerId, vip: VipId, from: Stamp, to: Stam
     merged(stretches)
 }
 
-/// Sorts stretches and joins those that touch.
-fn merged(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
+/// Sorts stretches and joins those that touch, so that no moment counts twice.
+#[must_use]
+pub fn merged(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
     stretches.sort_by_key(|stretch| stretch.from);
     let mut joined: Vec<Stretch> = Vec::new();
     for stretch in stretches {
