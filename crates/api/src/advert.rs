@@ -32,6 +32,7 @@ impl From<&Advert> for v1::Advert {
             mode,
             leaving,
             macs,
+            lease_exact,
             reserves,
         } = advert;
         Self {
@@ -42,6 +43,7 @@ impl From<&Advert> for v1::Advert {
             mode: v1::Mode::from(*mode).into(),
             leaving: *leaving,
             macs: macs.iter().map(|mac| mac.to_vec()).collect(),
+            lease_exact: *lease_exact,
             reserves: reserves
                 .iter()
                 .map(|(name, part)| reserve_to_wire(name, part))
@@ -100,6 +102,7 @@ impl TryFrom<v1::Advert> for Advert {
                 .iter()
                 .map(|m| mac("macs", m))
                 .collect::<Result<_, _>>()?,
+            lease_exact: wire.lease_exact,
             reserves: wire
                 .reserves
                 .iter()

@@ -89,6 +89,12 @@ fn verdict(file: &Path, config: &Config) -> String {
             i.formula
         );
     }
+    let _ = writeln!(
+        out,
+        "  granularity holds for a dead vip-agent too where `haarb status` shows ebpf or nftables; \
+         with address-lifetime alone it is up to {}, and the probe of the VIPs holds a takeover back",
+        m.lifetime
+    );
     out
 }
 

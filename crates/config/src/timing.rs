@@ -47,6 +47,7 @@ impl Profile {
             drop: Span::from_micros(step),
             give_way: Span::from_micros(step),
             granularity: Span::from_millis(50),
+            lifetime: Span::from_millis(1500),
             switch_misses: 2,
         }
     }
@@ -63,10 +64,12 @@ pub struct Margins {
     pub drop: Span,
     /// From the datagram that says "I do not hear you" to the decision to give way (rule A4).
     pub give_way: Span,
-    /// How much later than its lease the vip-agent has let go. The address lifetime of the
-    /// kernel, which only counts when the vip-agent itself is dead, is coarser (up to 1.2 s):
-    /// there the ARP/ND probe before a takeover (rules B6 and B8) holds back.
+    /// How much later than its lease the vip-agent has let go. Where it is dead itself, the
+    /// kernel's gate (eBPF, nftables) keeps this too.
     pub granularity: Span,
+    /// The same where it is dead and the kernel has nothing but the address lifetime: whole
+    /// seconds. There the ARP/ND probe before a takeover (rules B6 and B8) holds back.
+    pub lifetime: Span,
     /// Unanswered probes after which a switch counts as silent.
     pub switch_misses: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use haarb_model::{Agent, Epoch, Event, Mode, Mono, ReserveName, Role, Severity, Span};
+use haarb_model::{Agent, Epoch, Event, KernelLine, Mode, Mono, ReserveName, Role, Severity, Span};
 
 use crate::clock::Clock;
 use crate::mode::ModeState;
@@ -152,6 +152,16 @@ impl Alarms {
                 add("M3", Severity::Major, "", text);
             }
             Mode::Automatic | Mode::OneNetwork | Mode::Operator | Mode::Maintenance => {}
+        }
+        for (interface, guard) in &view.guards {
+            // What has no MAC address is no place where others could find a virtual IP.
+            if guard.line == KernelLine::Lifetime && view.macs.contains_key(interface) {
+                let text = format!(
+                    "If the vip-agent dies, virtual IPs on {interface} outlive their lease by up to 1.2 s: only the address lifetime ends them, because {}.",
+                    guard.reason
+                );
+                add("M6", Severity::Minor, interface, text);
+            }
         }
         let patience = view.segment.timing.dead_after.times(4);
         for network in view.networks.iter().filter(|network| network.usable) {

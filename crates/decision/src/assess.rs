@@ -19,7 +19,7 @@ use crate::facts::{
 use crate::mode::ModeState;
 use crate::neighbour::Neighbour;
 use crate::reserve::{Asked, Fit, Handing, ReserveState};
-use crate::view::{KERNEL_LIFETIME_MARGIN, View};
+use crate::view::{View, kernel_margin};
 
 use handover::{drain, wish};
 pub(crate) use handover::{handing, heir};
@@ -326,8 +326,8 @@ fn vip(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Vip {
         return if serves { Vip::Up } else { Vip::Down };
     }
     if view.gone(Agent::VipAgent, clock) {
-        // Nobody can say what is held; the kernel's own lifetime ends it, in whole seconds.
-        let over = clock.passed(reserve.lease_until, KERNEL_LIFETIME_MARGIN);
+        // Nobody can say what is held; the kernel ends it by itself.
+        let over = clock.passed(reserve.lease_until, kernel_margin(view.lease_exact()));
         return if over { Vip::Down } else { Vip::Between };
     }
     let Some(vip) = view.vips.get(&reserve.spec.name) else {

@@ -221,6 +221,7 @@ impl Core {
             mode: self.mode.mode,
             leaving: self.leaving.is_some(),
             macs: self.view.macs.values().copied().collect(),
+            lease_exact: self.view.lease_exact(),
             reserves: self
                 .reserves
                 .iter()

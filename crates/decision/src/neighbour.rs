@@ -85,6 +85,13 @@ impl Neighbour {
         self.note_contact(now, contact);
     }
 
+    /// It said that its kernel ends what it holds at the end of the lease, to the moment.
+    #[must_use]
+    pub fn lease_exact(&self) -> bool {
+        let advert = self.advert.as_ref();
+        advert.is_some_and(|(_, advert)| advert.lease_exact)
+    }
+
     /// Takes over its state.
     pub fn note_advert(&mut self, at: Mono, advert: Advert) {
         self.left = advert.leaving && !advert.reserves.values().any(|part| part.role.serves());

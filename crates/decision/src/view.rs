@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use haarb_model::{
-    Advert, Agent, Data, Guard, LinkReport, Mono, NetworkName, NodeName, ProbeReport, Report,
-    ReserveName, Segment, ServiceRun, Span, SwitchAnswer, SyncReserve, VipReserve,
+    Advert, Agent, Data, Guard, KernelLine, LinkReport, Mono, NetworkName, NodeName, ProbeReport,
+    Report, ReserveName, Segment, ServiceRun, Span, SwitchAnswer, SyncReserve, VipReserve,
 };
 
 use crate::clock::Clock;
@@ -14,7 +14,20 @@ use crate::neighbour::Neighbour;
 
 /// How much later than the lease an address that nobody removes is gone: the kernel counts
 /// its lifetime in whole seconds and is up to 0.4 s late (IPv6).
-pub(crate) const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(1500);
+const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(1500);
+
+/// The same where the kernel's gate ends it: exactly with eBPF; nftables counts in ticks of the
+/// kernel, and its transaction may take a few of them.
+const KERNEL_GATE_MARGIN: Span = Span::from_millis(50);
+
+/// How much later than the lease an address that nobody removes is silent.
+pub(crate) const fn kernel_margin(lease_exact: bool) -> Span {
+    if lease_exact {
+        KERNEL_GATE_MARGIN
+    } else {
+        KERNEL_LIFETIME_MARGIN
+    }
+}
 
 /// What is known of one agent.
 #[derive(Clone, Copy, Debug)]
@@ -501,15 +514,27 @@ impl View {
     /// Silence after which a neighbour's software is dead and what it held has ended by
     /// itself. Longer for one that said it does not hear us: neither its ECHO replies nor an
     /// answer for the virtual IPs can be expected, so only the end of its lease in the kernel
-    /// is certain.
+    /// is certain; how exact that is, it has told.
     #[must_use]
     pub fn software_dead_after(&self, neighbour: &Neighbour) -> Span {
         let limit = self.segment.timing.software_dead_after;
         if neighbour.unasked {
-            limit + KERNEL_LIFETIME_MARGIN
+            limit + kernel_margin(neighbour.lease_exact())
         } else {
             limit
         }
+    }
+
+    /// Whether this kernel ends every virtual IP at the end of its lease, to the moment, though
+    /// the vip-agent be dead.
+    #[must_use]
+    pub fn lease_exact(&self) -> bool {
+        let vips = self.segment.reserves.iter().flat_map(|r| &r.vips);
+        let exact = |interface: &String| {
+            let guard = self.guards.get(interface);
+            guard.is_some_and(|guard| guard.line > KernelLine::Lifetime)
+        };
+        !self.guards.is_empty() && vips.map(|vip| &vip.interface).all(exact)
     }
 
     fn silence_counts(&self, clock: &mut Clock) -> bool {

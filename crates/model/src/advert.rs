@@ -22,6 +22,9 @@ pub struct Advert {
     pub leaving: bool,
     /// Its MAC addresses on interfaces that carry VIPs.
     pub macs: BTreeSet<[u8; 6]>,
+    /// Its kernel ends what it holds at the end of the lease, to the moment, though its
+    /// vip-agent be dead; else the address lifetime does, later.
+    pub lease_exact: bool,
     /// Its part in each reserve.
     pub reserves: BTreeMap<ReserveName, AdvertReserve>,
 }

@@ -2,9 +2,9 @@
 //! duties, lets go when its lease ends, and reports what it has.
 
 use haarb_model::{
-    Data, DirectoryReport, DirectoryState, Epoch, HeldVip, Mono, NodeName, ProbeAnswer, Report,
-    ReserveDuties, ReserveSpec, ServiceDuty, ServiceReport, ServiceRun, Span, SyncDuty, SyncReport,
-    SyncReserve, VipDuty, VipReport, VipReserve,
+    Data, DirectoryReport, DirectoryState, Epoch, Guard, HeldVip, KernelLine, Mono, NodeName,
+    ProbeAnswer, Report, ReserveDuties, ReserveSpec, ServiceDuty, ServiceReport, ServiceRun, Span,
+    SyncDuty, SyncReport, SyncReserve, VipDuty, VipReport, VipReserve,
 };
 
 /// The vip-agent's mind about one reserve.
@@ -74,7 +74,24 @@ impl VipAgent {
 
     /// Everything it knows. `held`: what the kernel has.
     #[must_use]
-    pub fn report(&self, specs: &[ReserveSpec], held: &[bool], mac: [u8; 6]) -> VipReport {
+    pub fn report(
+        &self,
+        specs: &[ReserveSpec],
+        held: &[bool],
+        mac: [u8; 6],
+        gate: bool,
+    ) -> VipReport {
+        let line = if gate {
+            KernelLine::Ebpf
+        } else {
+            KernelLine::Lifetime
+        };
+        let guard = Guard {
+            line,
+            reason: String::new(),
+        };
+        let vips = specs.iter().flat_map(|spec| &spec.vips);
+        let guards = vips.map(|vip| (vip.interface.clone(), guard.clone()));
         let parts = self.parts.iter().zip(specs).zip(held);
         VipReport {
             reserves: parts
@@ -101,7 +118,7 @@ impl VipAgent {
                 })
                 .collect(),
             macs: [("red".to_owned(), mac)].into(),
-            guards: std::collections::BTreeMap::new(),
+            guards: guards.collect(),
         }
     }
 }

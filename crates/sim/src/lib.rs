@@ -54,6 +54,15 @@ pub fn run_seed(seed: u64, verbose: bool) -> Outcome {
     run_with(seed, &options, rng, verbose)
 }
 
+/// The same run with kernels that end what is held at the end of the lease, or not.
+#[must_use]
+pub fn run_seed_gated(seed: u64, gate: bool) -> Outcome {
+    let mut rng = Rng::new(seed);
+    let mut options = Options::drawn(&mut rng);
+    options.gate = gate;
+    run_with(seed, &options, rng, false)
+}
+
 /// A run with given options; faults are drawn from the seed.
 #[must_use]
 pub fn run(seed: u64, options: &Options) -> Outcome {
@@ -62,7 +71,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
 
 fn run_with(seed: u64, options: &Options, mut rng: Rng, verbose: bool) -> Outcome {
     let mut plan = Rng::new(rng.next_u64());
-    let mut world = World::new(options.segment(), &options.disks, rng);
+    let mut world = World::new(options.segment(), &options.disks, rng).with_gate(options.gate);
     world.verbose = verbose;
     world.checks.forgetful = options.disks.contains(&false);
     for n in 0..options.nodes.len() {

@@ -36,6 +36,8 @@ pub struct Options {
     pub prefer: Prefer,
     /// Which servers have a disk.
     pub disks: Vec<bool>,
+    /// The kernels end what is held at the end of the lease, to the moment.
+    pub gate: bool,
 }
 
 impl Options {
@@ -53,6 +55,7 @@ impl Options {
             directories: true,
             prefer: Prefer::Availability,
             disks: vec![true, true],
+            gate: false,
         }
     }
 
@@ -79,6 +82,8 @@ impl Options {
             options.prefer = Prefer::Consistency;
         }
         options.disks = options.nodes.iter().map(|_| rng.chance(0.85)).collect();
+        // Came later: what a seed draws after it stays as it was.
+        options.gate = rng.clone().chance(0.5);
         options
     }
 
@@ -142,10 +147,11 @@ impl fmt::Display for Options {
             directories,
             prefer,
             disks,
+            gate,
         } = self;
         write!(
             f,
-            "{profile}, nodes {}, reserves {}, switch addresses {switch_answers}, services {services}, directories {directories}, prefer {prefer:?}, disks {disks:?}",
+            "{profile}, nodes {}, reserves {}, switch addresses {switch_answers}, services {services}, directories {directories}, prefer {prefer:?}, disks {disks:?}, gate {gate}",
             nodes.join(" "),
             reserves.join(" ")
         )

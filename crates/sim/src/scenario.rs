@@ -118,7 +118,8 @@ impl Stage {
         let words: Vec<&str> = line.split_whitespace().collect();
         if let ["cluster", options @ ..] = &words[..] {
             let (options, rng) = cluster(options)?;
-            let mut world = World::new(options.segment(), &options.disks, rng);
+            let mut world =
+                World::new(options.segment(), &options.disks, rng).with_gate(options.gate);
             world.checks.forgetful = options.disks.contains(&false);
             self.world = Some(world);
             self.shown = 0;
@@ -308,6 +309,7 @@ fn cluster(words: &[&str]) -> Result<(Options, Rng), NoAct> {
                 }
             }
             "switch-addresses" => options.switch_answers = yes(value)?,
+            "gate" => options.gate = yes(value)?,
             "services" => options.services = yes(value)?,
             "directories" => options.directories = yes(value)?,
             "prefer" => {

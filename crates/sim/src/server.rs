@@ -130,6 +130,8 @@ pub struct Server {
     pub disk: bool,
     /// The vip-agent's leases in a file that a power cut loses.
     pub leases: Vec<(Epoch, Mono)>,
+    /// Its kernel ends what it holds at the end of the lease, to the moment.
+    pub gate: bool,
     /// Virtual IPs in the kernel, per reserve.
     pub kernel: Vec<KernelVip>,
     /// Services that run, per reserve.
@@ -168,6 +170,7 @@ impl Server {
             record: Record::default(),
             disk,
             leases: vec![(Epoch(0), Mono::ZERO); reserves],
+            gate: false,
             kernel: vec![KernelVip::default(); reserves],
             running: vec![false; reserves],
             broken: vec![false; reserves],

@@ -74,7 +74,8 @@ impl fmt::Display for Toll {
 #[must_use]
 pub fn endure(weather: Weather, seed: u64, span: Span) -> Toll {
     let options = Options::pair();
-    let mut world = World::new(options.segment(), &options.disks, Rng::new(seed));
+    let mut world =
+        World::new(options.segment(), &options.disks, Rng::new(seed)).with_gate(options.gate);
     for n in 0..options.nodes.len() {
         world.power_on(n);
     }

@@ -182,6 +182,15 @@ impl World {
         }
     }
 
+    /// The same world with kernels that end what is held at the end of the lease, or not.
+    #[must_use]
+    pub fn with_gate(mut self, gate: bool) -> Self {
+        self.servers
+            .iter_mut()
+            .for_each(|server| server.gate = gate);
+        self
+    }
+
     /// Virtual time since the beginning, for people.
     #[must_use]
     pub fn clock(&self) -> String {

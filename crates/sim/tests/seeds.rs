@@ -1,6 +1,6 @@
 //! Simulated clusters: a bounded number of fresh seeds, and seeds that once were wrong.
 
-use haarb_sim::run_seed;
+use haarb_sim::{run_seed, run_seed_gated};
 
 /// Seeds that found a defect, with what it was. They must stay right.
 const FOUND: &[(u64, &str)] = &[
@@ -36,11 +36,12 @@ fn the_first_seeds_are_right() {
 
 #[test]
 fn what_was_found_once_stays_right() {
-    for (seed, what) in FOUND {
-        let outcome = run_seed(*seed, false);
+    let both = |&(seed, what)| [(seed, what, false), (seed, what, true)];
+    for (seed, what, gate) in FOUND.iter().flat_map(both) {
+        let outcome = run_seed_gated(seed, gate);
         assert!(
             outcome.failure.is_none(),
-            "seed {seed} ({what}): {:?}\n{}",
+            "seed {seed} ({what}), gate {gate}: {:?}\n{}",
             outcome.failure,
             outcome.trace.join("\n")
         );

@@ -30,6 +30,7 @@ fn advert() -> Advert {
         mode: Mode::OneNetwork,
         leaving: true,
         macs: [[1, 2, 3, 4, 5, 6]].into(),
+        lease_exact: true,
         reserves: BTreeMap::from([(
             reserve("sip"),
             AdvertReserve {

@@ -139,9 +139,11 @@ fn follows(
         return !clock.passed(since, lease.times(2));
     }
     let quiet = |n: &Neighbour| n.contact == Contact::Quiet;
-    probe != Probe::Silent
-        && view.neighbours.iter().any(quiet)
-        && !clock.passed(since, lease + KERNEL_LIFETIME_MARGIN)
+    let mut quiet = view.neighbours.iter().filter(|n| quiet(n)).peekable();
+    probe != Probe::Silent && quiet.peek().is_some() && {
+        let margin = kernel_margin(quiet.all(Neighbour::lease_exact));
+        !clock.passed(since, lease + margin)
+    }
 }
 
 pub(super) fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut Clock) -> Drain {

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use haarb_model::{
     Advert, AdvertReserve, Agent, Data, Epoch, HeldVip, LinkReport, Mode, Mono, NeighbourReport,
     NetworkName, NetworkSpec, NodeName, NodeSpec, PathReport, Prefer, ProbeAnswer, ProbeReport,
-    Report, ReserveName, ReserveSpec, Role, Segment, ServiceReport, ServiceRun, Span, SwitchAnswer,
-    SwitchReport, SyncReport, SyncReserve, Timing, VipReport, VipReserve, VipSpec,
+    Report, ReserveName, ReserveSpec, Role, Segment, ServiceReport, ServiceRun, Severity, Span,
+    SwitchAnswer, SwitchReport, SyncReport, SyncReserve, Timing, VipReport, VipReserve, VipSpec,
 };
 
 use crate::{Command, Core, Input, Record, RecordReserve, Step};
@@ -298,6 +298,7 @@ impl Bench {
             mode: Mode::Automatic,
             leaving: false,
             macs: Default::default(),
+            lease_exact: false,
             reserves: [(sip(), part)].into(),
         };
         change(&mut advert, &sip());
@@ -624,6 +625,37 @@ fn a_restarted_arbiter_waits_for_the_vip_agent_and_goes_on_in_the_same_epoch() {
 }
 
 #[test]
+fn what_the_kernel_can_end_is_told_and_its_lack_is_an_alarm() {
+    use haarb_model::{Guard, KernelLine};
+    let now = Mono::from_micros(1_000_000_000);
+    let mut core = Core::new(segment(), node("a"), Record::default(), now).expect("known");
+    core.step(now, Input::Tick);
+    core.step(now, Input::Attached(Agent::VipAgent));
+    assert!(!core.advert().lease_exact, "nobody has said so yet");
+    for line in KernelLine::ALL {
+        let guard = Guard {
+            line,
+            reason: "it is old".into(),
+        };
+        let interface = vip().interface;
+        let report = VipReport {
+            reserves: Vec::new(),
+            macs: [(interface.clone(), [2; 6])].into(),
+            guards: [(interface, guard)].into(),
+        };
+        core.step(now, Input::Report(Agent::VipAgent, Report::Vip(report)));
+        let exact = line > KernelLine::Lifetime;
+        assert_eq!(core.advert().lease_exact, exact, "{line:?}");
+        let alarm = core.alarms().find(|alarm| alarm.rule == "M6");
+        assert_eq!(alarm.is_none(), exact, "{line:?}");
+        if let Some(alarm) = alarm {
+            assert_eq!(alarm.severity, Severity::Minor);
+            assert!(alarm.text.contains("it is old"), "{}", alarm.text);
+        }
+    }
+}
+
+#[test]
 fn when_claims_cross_the_order_decides() {
     for (me, stays) in [("a", true), ("b", false)] {
         let mut bench = Bench::new(me, Record::default());
@@ -832,6 +864,7 @@ fn nonsense(bench: &Bench, chance: &mut Chance) -> Input {
                 mode: Mode::ALL[chance.below(6) as usize],
                 leaving: chance.below(9) == 0,
                 macs: Default::default(),
+                lease_exact: chance.yes(),
                 reserves: [(sip(), part)].into(),
             };
             let from = named(chance).unwrap_or_else(|| node("a"));

@@ -89,13 +89,16 @@ impl World {
         self.wake_agent(n, Process::VipAgent, next);
     }
 
-    /// The kernel's own lifetime of an address: whole seconds, a little late.
+    /// When the kernel ends an address by itself: with a gate at the end of the lease, else by
+    /// its lifetime: whole seconds, a little late.
     pub(super) fn extend(&mut self, n: NodeIx, r: usize, until: Mono) {
         let seconds = until.since(self.now).as_micros().div_ceil(1_000_000).max(1);
         let late = self.rng.span(0, 160_000);
+        let lifetime = self.now + Span::from_secs(seconds) + late;
+        let gate = self.servers[n].gate;
         let vip = &mut self.servers[n].kernel[r];
         vip.added = true;
-        vip.until = self.now + Span::from_secs(seconds) + late;
+        vip.until = if gate { until } else { lifetime };
     }
 
     pub(super) fn vip_apply(&mut self, n: NodeIx, r: usize) {
@@ -119,10 +122,11 @@ impl World {
             .collect();
         let mac = [2, 0, 0, 0, 0, u8::try_from(n).unwrap_or(0)];
         let every = self.segment.timing.lease.part(10);
+        let gate = self.servers[n].gate;
         let Some(vip) = &mut self.servers[n].vip else {
             return;
         };
-        let report = vip.report(&self.segment.reserves, &held, mac);
+        let report = vip.report(&self.segment.reserves, &held, mac, gate);
         let due = agents::due(
             &mut vip.reported,
             &mut vip.reported_at,
