@@ -231,7 +231,7 @@ fn configurations_are_judged() {
           software dead, kernel alive      808ms >  561ms    holds   software-dead-after + vip-probe > probe-interval + jitter + lease + granularity + delay
           one lost datagram                 25ms >= 20ms     holds   not-heard-after >= 2 x probe-interval
           eligible only after letting go   600ms >  500ms    holds   lead > lease
-          granularity holds for a dead vip-agent too where `haarb status` shows ebpf or nftables; with address-lifetime alone it is up to 1.5s, and the probe of the VIPs holds a takeover back
+          granularity holds for a dead vip-agent too where `haarb status` shows ebpf or nftables; with address-lifetime alone it is up to 2.5s, and the probe of the VIPs holds a takeover back
     "#]].assert_eq(&String::from_utf8_lossy(&output.stdout));
     write(
         "bad.yaml",

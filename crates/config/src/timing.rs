@@ -47,7 +47,7 @@ impl Profile {
             drop: Span::from_micros(step),
             give_way: Span::from_micros(step),
             granularity: Span::from_millis(50),
-            lifetime: Span::from_millis(1500),
+            lifetime: Span::from_millis(2500),
             switch_misses: 2,
         }
     }
@@ -68,7 +68,7 @@ pub struct Margins {
     /// kernel's gate (eBPF, nftables) keeps this too.
     pub granularity: Span,
     /// The same where it is dead and the kernel has nothing but the address lifetime: whole
-    /// seconds. There the ARP/ND probe before a takeover (rules B6 and B8) holds back.
+    /// seconds, looked at no more often than once a second. There the ARP/ND probe before a takeover (rules B6 and B8) holds back.
     pub lifetime: Span,
     /// Unanswered probes after which a switch counts as silent.
     pub switch_misses: u64,

@@ -12,9 +12,12 @@ use crate::clock::Clock;
 use crate::facts::{Contact, Links};
 use crate::neighbour::Neighbour;
 
-/// How much later than the lease an address that nobody removes is gone: the kernel counts
-/// its lifetime in whole seconds and is up to 0.4 s late (IPv6).
-const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(1500);
+/// How much later than the lease an address that nobody removes is gone. The kernel counts its
+/// lifetime in whole seconds (1 s), may round the moment up by 0.25 s, and lets at least 1 s
+/// pass after it looked at lifetimes because some address of the server changed
+/// (`ADDRCONF_TIMER_FUZZ`, `ADDRCONF_TIMER_FUZZ_MAX`, Linux `net/ipv4/devinet.c`,
+/// `net/ipv6/addrconf.c`). The rest is for a kernel that is busy.
+const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(2500);
 
 /// The same where the kernel's gate ends it: exactly with eBPF; nftables counts in ticks of the
 /// kernel, and its transaction may take a few of them.

@@ -199,7 +199,8 @@ pub struct Guard {
 /// underneath, so that the address really goes away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KernelLine {
-    /// The lifetime of the address alone: whole seconds, up to 1.2 s after the lease.
+    /// The lifetime of the address alone: whole seconds, and the kernel looks at it no more often
+    /// than once a second: up to 2.5 s after the lease.
     #[default]
     Lifetime,
     /// An nftables set with timeouts: at the lease, to the kernel's tick.

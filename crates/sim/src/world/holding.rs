@@ -90,10 +90,10 @@ impl World {
     }
 
     /// When the kernel ends an address by itself: with a gate at the end of the lease, else by
-    /// its lifetime: whole seconds, a little late.
+    /// its lifetime: whole seconds, looked at no more often than once a second.
     pub(super) fn extend(&mut self, n: NodeIx, r: usize, until: Mono) {
         let seconds = until.since(self.now).as_micros().div_ceil(1_000_000).max(1);
-        let late = self.rng.span(0, 160_000);
+        let late = self.rng.span(0, 1_250_000);
         let lifetime = self.now + Span::from_secs(seconds) + late;
         let gate = self.servers[n].gate;
         let vip = &mut self.servers[n].kernel[r];
