@@ -11,7 +11,7 @@ use haarb_config::Config;
 use haarb_daemon::timer::Alarm;
 use haarb_daemon::{ArbiterLink, FromArbiter, clock};
 use haarb_gate::Gate;
-use haarb_model::{Guard, KernelLine, Mono, Span};
+use haarb_model::{Guard, KernelLine, Mono, NodeName, Span};
 
 use crate::error::{AgentError, KernelError};
 use crate::kernel::Kernel;
@@ -64,10 +64,11 @@ impl Agent {
     /// The kernel or the run directory is out of reach.
     pub async fn start(
         config: &Config,
+        me: &NodeName,
         record: Record,
         arbiter: ArbiterLink,
     ) -> Result<Self, AgentError> {
-        let plan = Plan::new(&setup(config), &record.read(), clock::now());
+        let plan = Plan::new(&setup(config, me), &record.read(), clock::now());
         let mut agent = Self {
             plan,
             kernel: Kernel::open()?,
@@ -328,10 +329,15 @@ impl Agent {
 
 /// What the plan takes from the configuration.
 #[must_use]
-pub fn setup(config: &Config) -> Setup {
+pub fn setup(config: &Config, me: &NodeName) -> Setup {
+    let attachments = config
+        .node(me)
+        .into_iter()
+        .flat_map(|n| config.attachments(n));
     Setup {
         lease: config.timing.lease,
         vip_probe: config.timing.vip_probe,
+        interfaces: attachments.map(|(_, a)| a.interface.clone()).collect(),
         reserves: config
             .reserves
             .iter()

@@ -21,7 +21,9 @@ fn main() -> ExitCode {
 
 async fn serve(context: Context) -> anyhow::Result<()> {
     let Context {
-        options, config, ..
+        options,
+        config,
+        me,
     } = context;
     system::check_privileges()?;
     let mut shutdown = Shutdown::listen().map_err(AgentError::Loop)?;
@@ -29,7 +31,7 @@ async fn serve(context: Context) -> anyhow::Result<()> {
     prepare_real_time();
     let record = Record::open(&options.run_dir)?;
     let arbiter = ArbiterLink::spawn(&options.run_dir, AgentKind::VipAgent, config.digest);
-    let mut agent = Agent::start(&config, record, arbiter).await?;
+    let mut agent = Agent::start(&config, &me, record, arbiter).await?;
     let end = async {
         tokio::select! {
             () = shutdown.requested() => End::Stop,

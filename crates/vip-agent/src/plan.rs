@@ -31,6 +31,8 @@ pub struct Plan {
     window: Span,
     reserves: Vec<Reserve>,
     links: Links,
+    /// Where the gate stands even if no VIP is there.
+    interfaces: Vec<String>,
     /// What stands behind us, by interface.
     guards: BTreeMap<String, (u32, Guard)>,
     /// Leftovers of ours where the configuration has no VIP.
@@ -65,6 +67,7 @@ impl Plan {
             window: setup.vip_probe,
             reserves,
             links: Links::new(),
+            interfaces: setup.interfaces.clone(),
             guards: BTreeMap::new(),
             strays: Vec::new(),
             defend: Vec::new(),
@@ -285,11 +288,14 @@ impl Plan {
         work
     }
 
-    /// The interfaces with VIPs on which nothing stands behind us yet; tell of each by
-    /// [`Event::Guarded`].
+    /// The interfaces on which others may reach a VIP and nothing stands behind us yet; tell of
+    /// each by [`Event::Guarded`].
     #[must_use]
     pub fn unguarded(&self) -> Vec<Link> {
-        let carries = |link: &&Link| self.vips().any(|vip| vip.interface == link.name);
+        let carries = |link: &&Link| {
+            let name = &link.name;
+            self.interfaces.contains(name) || self.vips().any(|vip| vip.interface == *name)
+        };
         let known = |link: &Link| {
             let guard = self.guards.get(&link.name);
             guard.is_some_and(|(index, _)| *index == link.index)

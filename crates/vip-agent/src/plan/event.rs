@@ -15,6 +15,9 @@ pub struct Setup {
     pub lease: Span,
     /// `vip-probe`: how long an address must stay unanswered before it is taken.
     pub vip_probe: Span,
+    /// This server's interfaces in the cluster's networks. The kernel answers for a virtual IP on
+    /// each of them, whichever carries it (the weak host model, RFC 1122, 3.3.4.2).
+    pub interfaces: Vec<String>,
     /// The reserves, in the order of the file.
     pub reserves: Vec<ReserveSetup>,
 }

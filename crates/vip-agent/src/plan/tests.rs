@@ -93,6 +93,7 @@ impl Server {
         let setup = Setup {
             lease: Span::from_millis(LEASE_MS),
             vip_probe: Span::from_millis(8),
+            interfaces: vec!["eth5".into()],
             reserves: vec![ReserveSetup {
                 name: sip(),
                 vips: vips.clone(),

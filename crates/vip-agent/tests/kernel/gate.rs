@@ -259,6 +259,35 @@ async fn ends_on(net: &Net, interface: &str) {
     }
 }
 
+/// The VIP is on another interface than the one through which it is asked for: the kernel
+/// answers there too, and must not after the lease.
+pub(crate) async fn weak_host(net: Net) {
+    if !has_gate() {
+        return;
+    }
+    net.cable("eth7", "eth8").await;
+    let on = vips().map(|vip| VipSpec {
+        interface: "eth7".into(),
+        ..vip
+    });
+    let other = Other::new(&net, &vips()).await;
+    let mut agent = Inside::start_with(&config_with(&on)).await;
+    let duty = hold(1, LEASE_MS);
+    let until = duty[0].vip.until;
+    agent.tell(duty).await;
+    agent.until("both held", |r| all_held(r, true)).await;
+    other.heard();
+    other.probe();
+    other.hears(on[0].address, 1).await;
+    agent.die().await;
+    sleep_until(until + GATE_LATE).await;
+    other.heard();
+    other.probe();
+    sleep_until(until + GATE_LATE.times(3)).await;
+    assert!(net.has(on[0].address).await, "the gate did it");
+    assert!(other.heard().is_empty(), "answered after the lease");
+}
+
 /// A priority tag, which the kernel takes off and keeps beside the frame, opens no way past.
 pub(crate) async fn priority_tags(net: Net) {
     if !has_gate() {

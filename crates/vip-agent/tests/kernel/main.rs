@@ -50,6 +50,10 @@ fn main() -> std::process::ExitCode {
         trial("killed_the_gate_ends_the_lease", gate::killed),
         trial("on_a_macvlan_the_gate_ends_the_lease", gate::on_macvlan),
         trial("on_a_bridge_the_gate_ends_the_lease", gate::on_bridge),
+        trial(
+            "where_no_vip_is_the_gate_ends_the_lease_too",
+            gate::weak_host,
+        ),
         trial("a_priority_tag_is_no_way_past", gate::priority_tags),
         trial("frozen_nftables_ends_the_lease", gate::frozen_nftables),
         trial("killed_nftables_ends_the_lease", gate::killed_nftables),

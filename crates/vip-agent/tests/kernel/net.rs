@@ -111,6 +111,16 @@ impl Net {
         added.expect("a macvlan");
     }
 
+    /// Makes a cable whose two ends are both on this side.
+    pub(crate) async fn cable(&self, name: &str, end: &str) {
+        let cable = LinkVeth::new(name, end).build();
+        let added = self.handle.link().add(cable).execute().await;
+        added.expect("a cable");
+        for name in [name, end] {
+            set(&self.handle, name, true).await;
+        }
+    }
+
     /// Sends a frame from the other side as it is.
     pub(crate) async fn send_there(&self, frame: &[u8]) {
         let index = index(&self.handle_there, THERE).await;

@@ -121,7 +121,8 @@ impl Inside {
         let run_dir = TempDir::new().expect("a directory");
         let (link, to_agent, reports) = ArbiterLink::pair();
         let record = Record::open(run_dir.path()).expect("a record");
-        let mut agent = Agent::start(config, record, link).await.expect("an agent");
+        let agent = Agent::start(config, &config.nodes[0].name, record, link).await;
+        let mut agent = agent.expect("an agent");
         let (end, ends) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let end = async move { ends.await.unwrap_or(End::Stop) };
