@@ -242,7 +242,8 @@ fn hands(reserve: &ReserveState, mode: &ModeState) -> Hands {
 }
 
 /// What the vip-agent found out since we last asked. After an answer the silence must last:
-/// an address that somebody removed by hand is put back in a moment.
+/// an address that somebody removed by hand is put back in a moment, and everybody who asked
+/// sees its end at the same moment, so that each server waits for its slot again.
 fn probe(view: &View, reserve: &mut ReserveState, clock: &mut Clock) -> Probe {
     use haarb_model::ProbeAnswer as Answer;
     let vip = view.vips.get(&reserve.spec.name);
@@ -266,7 +267,10 @@ fn probe(view: &View, reserve: &mut ReserveState, clock: &mut Clock) -> Probe {
     match vip.probe {
         Answer::Unknown => Probe::Unknown,
         Answer::Silent => {
-            let pause = view.segment.timing.lease.part(5);
+            if std::mem::take(&mut reserve.answers) {
+                reserve.answered = Some(clock.now());
+            }
+            let pause = view.segment.timing.lease.part(5) + view.slot();
             match reserve.answered {
                 Some(at) if !clock.passed(at, pause) => Probe::Unknown,
                 _ => Probe::Silent,
@@ -274,6 +278,7 @@ fn probe(view: &View, reserve: &mut ReserveState, clock: &mut Clock) -> Probe {
         }
         Answer::Neighbour => {
             reserve.answered = Some(clock.now());
+            reserve.answers = true;
             Probe::Neighbour
         }
         Answer::Foreign => Probe::Foreign,

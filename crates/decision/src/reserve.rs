@@ -145,8 +145,11 @@ pub struct ReserveState {
     pub renewed: Mono,
     /// Since when the vip-agent is asked to probe.
     pub probing_since: Option<Mono>,
-    /// When a neighbour answered for the virtual IPs last, while we asked.
+    /// While we asked: since when a neighbour that answered for the virtual IPs is silent, or
+    /// now if it still answers.
     pub answered: Option<Mono>,
+    /// The last word of the vip-agent was that a neighbour answers for them.
+    pub answers: bool,
     /// The role of each neighbour, in their order, while it is heard.
     pub heard_roles: Vec<Option<Role>>,
     /// Counts the announcements asked for.
@@ -195,6 +198,7 @@ impl ReserveState {
             renewed: Mono::ZERO,
             probing_since: None,
             answered: None,
+            answers: false,
             heard_roles: Vec::new(),
             announce: 0,
             clear: 0,

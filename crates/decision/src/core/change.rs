@@ -80,6 +80,7 @@ impl Core {
         if !assess::wants_probe(&self.view, reserve, &reserve.facts) {
             reserve.probing_since = None;
             reserve.answered = None;
+            reserve.answers = false;
         } else if reserve.probing_since.is_none() {
             reserve.probing_since = Some(now);
         }
@@ -183,6 +184,7 @@ impl Core {
         reserve.eligible_since = None;
         reserve.probing_since = None;
         reserve.answered = None;
+        reserve.answers = false;
         reserve.source = None;
     }
 
