@@ -20,10 +20,10 @@ use crate::command::{self, Command};
 use crate::duties;
 use crate::eligible;
 use crate::explain;
-use crate::facts::Hands;
+use crate::facts::{Hands, Released, Wish};
 use crate::mode::ModeState;
 use crate::record::{Record, RecordReserve};
-use crate::reserve::{Asked, ReserveState};
+use crate::reserve::{Asked, Fit, ReserveState};
 use crate::rule::{Outcome, Rule, decide};
 use crate::view::View;
 

@@ -42,7 +42,8 @@ impl ModeState {
         }
     }
 
-    /// This server took a reserve: too many in the window lead to manual(flapping).
+    /// A reserve moved because of a fault: too many of them in the window lead to
+    /// manual(flapping). What an operator asked for does not count.
     pub fn count_switch(&mut self, now: Mono) {
         self.switches.push_back(now);
     }

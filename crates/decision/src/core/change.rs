@@ -130,6 +130,10 @@ impl Core {
                 let handing = self.reserves[i].handing.take();
                 let then = handing.as_ref().map_or(Role::Standby, |h| h.then);
                 self.go(i, then, now);
+                let asked = handing.as_ref().is_some_and(|h| h.fit != Fit::Eligible);
+                if !asked && self.leaving.is_none() {
+                    self.mode.count_switch(now);
+                }
                 self.reserves[i].released = handing.map(|h| (h.to, now));
             }
             Outcome::Abandon => {
@@ -193,6 +197,8 @@ impl Core {
         let reserve = &self.reserves[i];
         let stale = self.view.data(&reserve.spec.name) != Data::Current
             && !eligible::newest(&self.view, reserve);
+        // What was released to us is counted by who released it: only it knows why.
+        let counts = reserve.facts.wish == Wish::None && reserve.facts.released == Released::No;
         self.go(i, Role::Taking, now);
         let reserve = &mut self.reserves[i];
         reserve.known = reserve.known.next();
@@ -205,7 +211,8 @@ impl Core {
         reserve.stale_since = (stale || how == Outcome::TakeMarked).then_some(now);
         if let Some((Asked::Force, _)) = reserve.asked.take() {
             reserve.operator = Some("haarb promote --force".into());
-        } else {
+        }
+        if counts {
             self.mode.count_switch(now);
         }
     }

@@ -416,6 +416,60 @@ fn confirms(bench: &mut Bench, confirmed: &[NetworkName]) {
     bench.report();
 }
 
+/// The neighbour serves under `epoch`, then releases it to us; we serve.
+fn released_to_us(bench: &mut Bench, epoch: u64) {
+    bench.neighbour(Role::Active, epoch);
+    bench.run(700);
+    assert_eq!(bench.role(), Role::Standby);
+    bench.advert(|advert, sip| {
+        let part = advert.reserves.get_mut(sip).expect("the reserve");
+        part.epoch = Epoch(epoch);
+        part.released_to = Some(node("b"));
+    });
+    bench.run(50);
+    assert_eq!(bench.role(), Role::Active);
+}
+
+#[test]
+fn switchovers_that_an_operator_asked_for_are_no_flapping() {
+    let mut bench = Bench::standby();
+    let mut epoch = 3;
+    for _ in 0..=Timing::telecom().max_switches {
+        released_to_us(&mut bench, epoch);
+        bench.neighbour(Role::Standby, epoch + 1);
+        bench.run(50);
+        let command = Command::Switchover {
+            reserve: sip(),
+            to: None,
+            expected_epoch: None,
+        };
+        bench.command(command).expect("done");
+        bench.run(50);
+        assert_eq!(bench.role(), Role::Standby);
+        epoch += 2;
+    }
+    assert_eq!(bench.core.mode().mode, Mode::Automatic);
+}
+
+#[test]
+fn hand_overs_after_faults_are_flapping() {
+    let mut bench = Bench::standby();
+    let mut epoch = 3;
+    for _ in 0..=Timing::telecom().max_switches {
+        assert_eq!(bench.core.mode().mode, Mode::Automatic);
+        released_to_us(&mut bench, epoch);
+        bench.neighbour(Role::Standby, epoch + 1);
+        bench.up = [true, false];
+        bench.run(100);
+        assert_eq!(bench.role(), Role::Standby, "A5");
+        bench.up = [true; 2];
+        bench.neighbour(Role::Active, epoch + 2);
+        bench.run(2_500);
+        epoch += 2;
+    }
+    assert_eq!(bench.core.mode().mode, Mode::Flapping);
+}
+
 #[test]
 fn a_link_that_the_neighbour_confirms_is_handed_over_without_waiting() {
     let mut bench = Bench::active();
