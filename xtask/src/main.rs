@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         Task::Drill { options } => cargo::run_built("haarb-lab", "drill", &with_page(options)),
         Task::Lab { options } => cargo::run_built("haarb-lab", "", &options),
         Task::Bench { options } => cargo::run_bench(&options),
-        Task::Sim { options } => cargo::run_built("haarb-sim", "", &options),
+        Task::Sim { options } => cargo::run_pure("haarb-sim", &options),
         Task::Search { options } => cargo::run_pure("haarb-search", &options),
         Task::Test { no_lab } => test::run(no_lab),
         Task::Gen { check } => cargo::generate(check),
