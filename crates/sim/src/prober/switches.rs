@@ -5,14 +5,11 @@ use haarb_model::{Mono, Span, SwitchAnswer, Timing};
 use super::path::Echoes;
 use crate::NetIx;
 
-/// Replies that must be missing where every other switch is silent too.
-const MISSING_CUT_OFF: u32 = 3;
-/// The same where another one answers.
-const MISSING_ALONE: u32 = 8;
-/// The most that loss may make of it.
-const MISSING_MAX: u32 = 60;
-/// Requests of a confirming burst, sent closer together than the regular ones.
-const BURST: u32 = 8;
+/// Regular replies that must be missing.
+const MISSING: u32 = 3;
+/// Requests of a confirming burst, sent ten times as close together as the regular ones: it
+/// is over before the third regular reply is missing.
+const BURST: u32 = 16;
 /// The chance at which random loss alone may look like silence.
 const CHANCE: f64 = 1e-9;
 
@@ -65,7 +62,7 @@ impl Switches {
         }
         match sent {
             0 => self.echoes[net].missing_at(1),
-            _ => Some(last + timing.switch_interval.part(5)),
+            _ => Some(last + timing.switch_interval.part(10)),
         }
     }
 
@@ -90,50 +87,41 @@ impl Switches {
         !self.can_send[net] || self.echoes[net].last().is_none()
     }
 
-    fn misses(&self, net: NetIx, least: u32, most: u32) -> u32 {
-        let loss = self.echoes[net].loss();
-        if loss <= 0.0 {
-            return least;
-        }
-        let misses = (CHANCE.ln() / loss.min(0.99).ln()).ceil() as u32;
-        misses.clamp(least, most.max(least))
-    }
-
-    /// When one would count as missing if all others did.
-    fn missing_at(&self, net: NetIx, patience: Span, timing: &Timing) -> Option<Mono> {
+    /// When it will be silent if nothing comes back. Loss may put that off, but never so long
+    /// that a neighbour that takes us for dead would find us holding on.
+    fn silent_at(&self, net: NetIx, patience: Span, timing: &Timing) -> Option<Mono> {
         let most = patience.as_micros() / timing.switch_interval.as_micros().max(1);
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
-        self.confirmed_at(net, self.misses(net, MISSING_CUT_OFF, most), timing)
-    }
-
-    fn silent_at(&self, net: NetIx, timing: &Timing) -> Option<Mono> {
-        self.confirmed_at(net, self.misses(net, MISSING_ALONE, MISSING_MAX), timing)
+        let most = u32::try_from(most).unwrap_or(u32::MAX).max(MISSING);
+        let loss = self.echoes[net].loss();
+        let misses = if loss <= 0.0 {
+            MISSING
+        } else {
+            let misses = (CHANCE.ln() / loss.min(0.99).ln()).ceil() as u32;
+            misses.clamp(MISSING, most)
+        };
+        self.confirmed_at(net, misses, timing)
     }
 
     pub(super) fn answers(&self, patience: Span, timing: &Timing, now: Mono) -> Vec<SwitchAnswer> {
         let passed = |at: Option<Mono>| at.is_some_and(|at| now >= at);
-        let nets = 0..self.echoes.len();
-        let cut_off = nets
-            .clone()
-            .all(|net| self.never(net) || passed(self.missing_at(net, patience, timing)));
-        nets.map(|net| {
-            if !self.asked {
-                SwitchAnswer::NotAsked
-            } else if cut_off || self.never(net) || passed(self.silent_at(net, timing)) {
-                SwitchAnswer::Silent
-            } else {
-                SwitchAnswer::Answers
-            }
-        })
-        .collect()
+        (0..self.echoes.len())
+            .map(|net| {
+                if !self.asked {
+                    SwitchAnswer::NotAsked
+                } else if self.never(net) || passed(self.silent_at(net, patience, timing)) {
+                    SwitchAnswer::Silent
+                } else {
+                    SwitchAnswer::Answers
+                }
+            })
+            .collect()
     }
 
     pub(super) fn moments(&self, patience: Span, timing: &Timing) -> Vec<Mono> {
         (0..self.echoes.len())
             .flat_map(|net| {
                 [
-                    self.missing_at(net, patience, timing),
-                    self.silent_at(net, timing),
+                    self.silent_at(net, patience, timing),
                     self.burst_at(net, timing),
                 ]
             })
