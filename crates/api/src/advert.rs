@@ -26,6 +26,7 @@ impl From<&Advert> for v1::Advert {
     fn from(advert: &Advert) -> Self {
         let Advert {
             protocol,
+            protocol_oldest,
             config_digest,
             usable,
             confirms,
@@ -37,6 +38,7 @@ impl From<&Advert> for v1::Advert {
         } = advert;
         Self {
             protocol: *protocol,
+            protocol_oldest: *protocol_oldest,
             config_digest: *config_digest,
             usable: usable.iter().map(ToString::to_string).collect(),
             confirms: confirms.iter().map(ToString::to_string).collect(),
@@ -84,6 +86,7 @@ impl TryFrom<v1::Advert> for Advert {
     fn try_from(wire: v1::Advert) -> Result<Self, Invalid> {
         Ok(Self {
             protocol: wire.protocol,
+            protocol_oldest: wire.protocol_oldest,
             config_digest: wire.config_digest,
             usable: wire
                 .usable

@@ -105,6 +105,7 @@ twin!(
     Operator,
     Flapping,
     ConfigDiffers,
+    VersionDiffers,
     Maintenance
 );
 twin!(Data, v1::Data, "data", Current, Stale, Inconsistent);

@@ -8,7 +8,7 @@ use haarb_api::v1;
 use haarb_config::Config;
 use haarb_decision::facts::Eligible;
 use haarb_decision::{Core, Neighbour, Network, ReserveState};
-use haarb_model::{Agent, Mono, PathReport, SwitchAnswer};
+use haarb_model::{Agent, Mono, PathReport, Span, SwitchAnswer};
 
 use crate::inbox::Attachment;
 use crate::journal::wall_clock_us;
@@ -101,13 +101,25 @@ fn link(now: Mono, core: &Core, network: &Network) -> v1::LinkStatus {
             .get(&network.interface)
             .is_some_and(|link| link.up),
         switch_answer: v1::SwitchAnswer::from(answer).into(),
-        reason: network.reason.clone(),
+        reason: match network.counts_at {
+            Some(at) => held(network, at.since(now)),
+            None => network.reason.clone(),
+        },
         usable: network.usable,
         switch_age_us: view
             .switch_answered
             .get(&network.name)
             .map(|&at| now.since(at).as_micros()),
     }
+}
+
+/// Why a network that works does not count yet, and when it will.
+fn held(network: &Network, rest: Span) -> String {
+    let flaps = match network.flaps.count() {
+        0 | 1 => String::new(),
+        count => format!(" (it came and went {count} times lately)"),
+    };
+    format!("works again, counts after another {rest} without interruption{flaps}")
 }
 
 fn neighbour(now: Mono, neighbour: &Neighbour) -> v1::NodeStatus {

@@ -86,6 +86,8 @@ fn reserve_spec(reserve: &Reserve) -> ReserveSpec {
     ReserveSpec {
         name: reserve.name.clone(),
         prefer: reserve.prefer,
+        strict: reserve.strict,
+        resume_on_one: reserve.resume_on_one,
         vips: reserve.vips.clone(),
         directories: reserve.directories.len(),
         services: reserve.services.len(),

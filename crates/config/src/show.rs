@@ -91,7 +91,14 @@ fn reserve(out: &mut String, reserve: &Reserve) {
         Prefer::Consistency => "consistency",
     };
     let name = scalar(reserve.name.as_str());
-    let _ = writeln!(out, "  - name: {name}\n    prefer: {prefer}\n    vips:");
+    let _ = writeln!(out, "  - name: {name}\n    prefer: {prefer}");
+    if reserve.strict {
+        out.push_str("    strict: yes\n");
+    }
+    if reserve.resume_on_one {
+        out.push_str("    resume-on-one: agree\n");
+    }
+    out.push_str("    vips:\n");
     for vip in &reserve.vips {
         let address = scalar(&format!("{}/{}", vip.address, vip.prefix));
         let interface = scalar(&vip.interface);

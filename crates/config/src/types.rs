@@ -87,6 +87,11 @@ pub struct Reserve {
     pub name: ReserveName,
     /// What to do with old data.
     pub prefer: Prefer,
+    /// Alone on one network the active server gives way (default: it serves on).
+    pub strict: bool,
+    /// After both were cut off, one network that both have is enough to serve again (default:
+    /// both networks are waited for).
+    pub resume_on_one: bool,
     /// Virtual IPs; at least one.
     pub vips: Vec<VipSpec>,
     /// Replicated directories.

@@ -192,6 +192,24 @@ fn types() {
         &[("    vips:\n", "    prefer: speed\n    vips:\n")],
         &expect![[r#"h.yaml:22:13: prefer "speed" is unknown; write availability or consistency"#]],
     );
+    check(
+        &[(
+            "    vips:\n",
+            "    strict: very\n    resume-on-one: try\n    vips:\n",
+        )],
+        &expect![[r#"
+            h.yaml:22:13: strict "very" is unknown; write no or yes
+            h.yaml:23:20: resume-on-one "try" is unknown; write wait or agree"#]],
+    );
+    check(
+        &[(
+            "cluster: telecom-7",
+            "cluster: telecom-7\nwitness: 10.77.1.9",
+        )],
+        &expect![
+            "h.yaml:2:10: a witness is not there yet; take the key out; `strict: yes` on a reserve is what closes the case of one lost link and a hole in the other network"
+        ],
+    );
 }
 
 #[test]
@@ -452,7 +470,7 @@ fn syntax() {
     report(
         "- a\n- b\n",
         &expect![
-            "h.yaml:1:1: the configuration must be a mapping of keys, not a list; write `key: value` with cluster, timing, networks, nodes, reserves, port, sync-port, watchdog"
+            "h.yaml:1:1: the configuration must be a mapping of keys, not a list; write `key: value` with cluster, timing, networks, nodes, reserves, port, sync-port, watchdog, witness"
         ],
     );
     report(

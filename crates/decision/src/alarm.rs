@@ -139,10 +139,17 @@ impl Alarms {
         match mode.mode {
             Mode::ConfigDiffers => {
                 let text = format!(
-                    "The servers run different configurations or versions: nothing is switched automatically. It ends with {}.",
+                    "The servers run different configurations: nothing is switched automatically. It ends with {}.",
                     mode.ends
                 );
                 add("X5", Severity::Major, "", text);
+            }
+            Mode::VersionDiffers => {
+                let text = format!(
+                    "The servers have no version of the protocol in common: nothing is switched automatically. It ends with {}.",
+                    mode.ends
+                );
+                add("X6", Severity::Major, "", text);
             }
             Mode::Flapping => {
                 let text = format!(
@@ -162,6 +169,27 @@ impl Alarms {
                 );
                 add("M6", Severity::Minor, interface, text);
             }
+        }
+        if let Ok(common) = view.common_protocols()
+            && common.newest < view.protocols.newest
+        {
+            let text = format!(
+                "Another server runs an older release: version {} of the protocol is spoken, this server knows {}. Look at `haarb status` of all servers and upgrade the older ones.",
+                common.newest, view.protocols.newest
+            );
+            add("X6", Severity::Info, "", text);
+        }
+        for network in view.networks.iter().filter(|n| n.flaps.is_damped()) {
+            if network.usable {
+                continue;
+            }
+            let text = format!(
+                "Network {} came and went {} times lately: it counts again after {} without interruption. Look at its cable, its switch port and the network card.",
+                network.name,
+                network.flaps.count(),
+                network.flaps.hold(view.segment.timing.link_hold)
+            );
+            add("M7", Severity::Minor, network.name.as_str(), text);
         }
         let patience = view.segment.timing.dead_after.times(4);
         for network in view.networks.iter().filter(|network| network.usable) {

@@ -14,7 +14,7 @@ use crate::election;
 use crate::eligible;
 use crate::facts::{
     Alone, Contact, Deaf, Drain, Epochs, Facts, Found, Hands, Health, Heir, Lease, Links, Probe,
-    Proof, Ready, Released, Rival, Software, Stall, Turn, Vip, Wish,
+    Proof, Ready, Released, Rival, Software, Stall, Strict, Turn, Vip, Wish,
 };
 use crate::mode::ModeState;
 use crate::neighbour::Neighbour;
@@ -72,6 +72,11 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
         rival: rival(view, reserve),
         deaf: deaf(view, reserve, clock),
         heir: heir(view, reserve, clock).map_or(Heir::None, |(_, heir)| heir),
+        strict: if reserve.spec.strict {
+            Strict::Yes
+        } else {
+            Strict::No
+        },
         health: health(view, reserve, clock),
         lease: lease(reserve, clock),
         stall: if reserve.stalled {
@@ -236,7 +241,7 @@ fn hands(reserve: &ReserveState, mode: &ModeState) -> Hands {
     match mode.mode {
         Mode::Maintenance => Hands::Frozen,
         _ if reserve.operator.is_some() => Hands::Tied,
-        Mode::Flapping | Mode::ConfigDiffers => Hands::Tied,
+        Mode::Flapping | Mode::ConfigDiffers | Mode::VersionDiffers => Hands::Tied,
         Mode::Automatic | Mode::OneNetwork | Mode::Operator => Hands::Free,
     }
 }

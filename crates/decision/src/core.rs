@@ -22,6 +22,7 @@ use crate::eligible;
 use crate::explain;
 use crate::facts::{Hands, Released, Wish};
 use crate::mode::ModeState;
+use crate::protocol::Protocols;
 use crate::record::{Record, RecordReserve};
 use crate::reserve::{Asked, Fit, ReserveState};
 use crate::rule::{Outcome, Rule, decide};
@@ -136,6 +137,14 @@ impl Core {
         Ok(core)
     }
 
+    /// The same, but it speaks other versions of the protocol: another release, for tests of
+    /// rolling upgrades.
+    #[must_use]
+    pub const fn speaking(mut self, protocols: Protocols) -> Self {
+        self.view.protocols = protocols;
+        self
+    }
+
     /// Feeds one input seen at `now`. Time never goes back: an earlier `now` counts as the
     /// last one.
     pub fn step(&mut self, now: Mono, input: Input) -> Step {
@@ -214,7 +223,8 @@ impl Core {
     pub fn advert(&self) -> Advert {
         let usable = self.view.networks.iter().filter(|n| n.usable);
         Advert {
-            protocol: crate::PROTOCOL,
+            protocol: self.view.protocols.newest,
+            protocol_oldest: self.view.protocols.oldest,
             config_digest: self.view.segment.digest,
             usable: usable.map(|n| n.name.clone()).collect(),
             confirms: self.view.confirms(),

@@ -39,11 +39,16 @@ pub(crate) fn candidate(
         Role::Standby => return reserve.obstacle.is_none(),
         Role::Waiting => {
             // A neighbour whose networks came back with ours may go before us.
-            let whole = view.whole_since();
-            if whole.is_none_or(|since| !clock.passed(since, view.settle())) {
+            let wanted = waiting_for(view, reserve);
+            let since = if wanted == 1 {
+                view.networks.iter().map(|n| n.since).max()
+            } else {
+                view.whole_since()
+            };
+            if since.is_none_or(|since| !clock.passed(since, view.settle())) {
                 return false;
             }
-            view.networks.len()
+            wanted
         }
         Role::Starting if reserve.looked => 1,
         _ => return false,
@@ -70,14 +75,28 @@ pub(crate) fn candidate(
         && view.fresh(Agent::Prober, clock)
 }
 
+/// How many networks a waiting server needs before it may claim (rules W2 and W7).
+fn waiting_for(view: &View, reserve: &ReserveState) -> usize {
+    if reserve.spec.resume_on_one {
+        1
+    } else {
+        view.networks.len()
+    }
+}
+
 /// Whether a neighbour that we hear could claim, as far as its advert tells.
-fn may_claim(view: &View, neighbour: &Neighbour, part: &AdvertReserve) -> bool {
+fn may_claim(
+    view: &View,
+    reserve: &ReserveState,
+    neighbour: &Neighbour,
+    part: &AdvertReserve,
+) -> bool {
     let Some(advert) = neighbour.said() else {
         return false;
     };
     let networks = match part.role {
         Role::Standby => return part.eligible,
-        Role::Waiting => view.networks.len(),
+        Role::Waiting => waiting_for(view, reserve),
         Role::Starting => 1,
         Role::Taking | Role::Active | Role::Releasing | Role::Failed => return false,
     };
@@ -114,7 +133,7 @@ pub(crate) fn turn(
         .iter()
         .filter_map(|n| Some((n, n.part(&reserve.spec.name)?)))
         .filter(|(n, part)| n.standing(part).election(&mine) == Ordering::Less)
-        .filter(|(n, part)| may_claim(view, n, part))
+        .filter(|(n, part)| may_claim(view, reserve, n, part))
         .count() as u64;
     if clock.passed(since, view.segment.timing.claim_after.times(ahead)) {
         Turn::Mine

@@ -133,6 +133,11 @@ facts! {
         Behind = "eligible, its data not current",
         Ready = "eligible and current",
     }
+    /// What the configuration says of an active server alone on one network.
+    strict: Strict {
+        No = "serves on",
+        Yes = "gives way",
+    }
     /// What is needed to serve here: services, addresses, the agents behind them.
     health: Health {
         Well = "well",

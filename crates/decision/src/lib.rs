@@ -19,9 +19,11 @@ mod election;
 mod eligible;
 mod explain;
 pub mod facts;
+mod flaps;
 mod mode;
 mod neighbour;
 mod order;
+mod protocol;
 mod record;
 mod reserve;
 mod rule;
@@ -36,11 +38,9 @@ pub use explain::rules_markdown;
 pub use mode::ModeState;
 pub use neighbour::Neighbour;
 pub use order::Standing;
+pub use protocol::{PROTOCOL, PROTOCOLS, Protocols};
 pub use record::{Record, RecordReserve};
 pub use reserve::{Asked, Fit, Handing, Obstacle, ReserveState};
 pub use rule::{Outcome, Rule, decide, standing};
 pub use rules::RULES;
 pub use view::{AgentView, Network, View};
-
-/// The version of the protocol between servers that this code speaks (rule X6).
-pub const PROTOCOL: u32 = 1;

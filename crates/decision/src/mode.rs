@@ -61,17 +61,20 @@ impl ModeState {
         self.judge_switches(view, clock);
         let timing = view.segment.timing;
         let differs = view.neighbours.iter().find(|n| {
-            n.advert.as_ref().is_some_and(|(_, advert)| {
-                advert.config_digest != view.segment.digest || advert.protocol != crate::PROTOCOL
-            })
+            n.advert
+                .as_ref()
+                .is_some_and(|(_, advert)| advert.config_digest != view.segment.digest)
         });
         let (mode, ends) = if self.maintenance {
             (Mode::Maintenance, "`haarb maintenance off`".into())
-        } else if let Some(neighbour) = differs {
+        } else if let Err((neighbour, theirs)) = view.common_protocols() {
             let what = format!(
-                "the same configuration and version here and on {}",
-                neighbour.name
+                "a release on {neighbour} and here that have a version of the protocol in common ({theirs} there, {} here)",
+                view.protocols
             );
+            (Mode::VersionDiffers, what)
+        } else if let Some(neighbour) = differs {
+            let what = format!("the same configuration here and on {}", neighbour.name);
             (Mode::ConfigDiffers, what)
         } else if operator {
             (Mode::Operator, "`haarb clear`".into())

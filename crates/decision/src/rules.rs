@@ -9,7 +9,7 @@ use haarb_model::Severity::{Critical, Info, Major, Minor};
 
 use crate::facts::{
     Alone, Cond as C, Contact, Deaf, Drain, Eligible, Epochs, Found, Hands, Health, Heir, Lease,
-    Links, Probe, Proof, Ready, Released, Rival, Software, Stall, Turn, Vip, Wish,
+    Links, Probe, Proof, Ready, Released, Rival, Software, Stall, Strict, Turn, Vip, Wish,
 };
 use crate::rule::{Outcome, Rule};
 
@@ -96,6 +96,10 @@ pub const RULES: &[Rule] = &[
         then: Outcome::HandOver(Failed), severity: Critical,
         why: "What is needed to serve failed here for good: the reserve is handed over to a server that can.",
         look: "Mend the service, then `haarb clear`: until then this server is not eligible." },
+    Rule { id: "A7s", name: "one network, alone, strict", roles: &[Taking, Active, Releasing], when: &[C::Links(&[Links::Fresh, Links::Some]), NOT_HEARD, C::Strict(&[Strict::Yes]), C::Hands(&[Hands::Free])],
+        then: Outcome::Go(Standby), severity: Critical,
+        why: "One network is left, the neighbour is not heard, and the configuration says `strict`: nobody can say that it does not take over, so this server gave way.",
+        look: "Look at the switch of the lost network and at the neighbour; if it is really dead: `haarb promote --force` here." },
     Rule { id: "A15", name: "renumbered", roles: &[Taking, Active], when: &[NO_RIVAL, C::Epochs(&[Epochs::Higher])],
         then: Outcome::Renumber, severity: Minor,
         why: "A server that does not serve knows a higher epoch than ours: this server goes on serving under a new one above it, so that the others follow.",
@@ -258,6 +262,13 @@ pub const RULES: &[Rule] = &[
         then: Outcome::Alarm, severity: Critical,
         why: "The neighbour is heard again but not all networks are back: both wait for the rest.",
         look: "Look at the network that is still down; `haarb promote --force` serves without it." },
+    Rule { id: "W7", name: "agreed on one network", roles: &[Waiting], when: &[ONE, HEARD, NO_RIVAL, WON, VIP_NOT_TAKEN],
+        then: Outcome::Take, severity: Critical,
+        why: "One network is back and both servers hear each other on it, nobody serves, and the configuration says `resume-on-one: agree`: this server goes first in the order and takes the next epoch, in manual mode.",
+        look: "Look at the network that is still down: until it is back nothing is switched automatically." },
+    Rule { id: "W7a", name: "claim on one network", roles: &[Waiting], when: &[ONE, HEARD, NO_RIVAL, MY_TURN],
+        then: Outcome::Claim, severity: Info,
+        why: "One network is back, nobody serves and this server goes first: it claims the next epoch.", look: "" },
     Rule { id: "W6", name: "wait", roles: &[Waiting], when: &[],
         then: Outcome::Stay, severity: Info,
         why: "Waiting for the networks, or for the turn in an election.", look: "" },

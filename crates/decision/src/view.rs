@@ -10,7 +10,9 @@ use haarb_model::{
 
 use crate::clock::Clock;
 use crate::facts::{Contact, Links};
+use crate::flaps::Flaps;
 use crate::neighbour::Neighbour;
+use crate::protocol::{PROTOCOLS, Protocols};
 
 /// How much later than the lease an address that nobody removes is gone. The kernel counts its
 /// lifetime in whole seconds (1 s), may round the moment up by 0.25 s, and lets at least 1 s
@@ -60,6 +62,10 @@ pub struct Network {
     pub since: Mono,
     /// Why it does not work; empty if it does.
     pub reason: String,
+    /// How often it came and went lately: its hold grows with that.
+    pub flaps: Flaps,
+    /// When it will count again if nothing interrupts it; `None`: it counts, or does not work.
+    pub counts_at: Option<Mono>,
 }
 
 /// A network that works here and that a neighbour has lost.
@@ -109,6 +115,8 @@ pub struct View {
     pub dropped: BTreeMap<String, u64>,
     /// The hardware watchdog, in the supervisor's words; decides nothing.
     pub watchdog: String,
+    /// The versions of the protocol that we speak.
+    pub protocols: Protocols,
     agents: BTreeMap<Agent, AgentView>,
     links_known: bool,
     /// Before this moment what neighbours say about hearing us means nothing: our prober
@@ -149,6 +157,8 @@ impl View {
                 usable: false,
                 since: now,
                 reason: "not yet known".into(),
+                flaps: Flaps::default(),
+                counts_at: None,
             })
             .collect();
         let agents = Agent::ALL
@@ -182,6 +192,7 @@ impl View {
             switch_silent_since: BTreeMap::new(),
             dropped: BTreeMap::new(),
             watchdog: String::new(),
+            protocols: PROTOCOLS,
             agents,
             links_known: false,
             spoken_from: now + speaks_after,
@@ -316,15 +327,25 @@ impl View {
             network.reason = reason;
             let first = network.works.is_none();
             if network.works != Some(works) {
+                if network.works == Some(true) {
+                    network.flaps.down(clock.now(), hold);
+                }
                 network.works = Some(works);
                 network.works_since = clock.now();
             }
+            let held = network.flaps.hold(hold);
             let usable =
-                works && (first || network.usable || clock.passed(network.works_since, hold));
+                works && (first || network.usable || clock.passed(network.works_since, held));
+            network.counts_at = (works && !usable).then(|| network.works_since + held);
             if usable != network.usable || first {
                 network.usable = usable;
                 network.since = clock.now();
                 changed.push(i);
+            } else if usable
+                && network.flaps.count() > 0
+                && clock.passed(network.since, held.times(2))
+            {
+                network.flaps.forgive();
             }
         }
         self.refresh_lost_elsewhere(clock);
@@ -432,6 +453,22 @@ impl View {
             .iter()
             .map(|n| (n.name.clone(), on(n)))
             .collect()
+    }
+
+    /// The versions of the protocol that everybody speaks of whom we know.
+    ///
+    /// # Errors
+    /// The server with which there is none in common.
+    pub fn common_protocols(&self) -> Result<Protocols, (&NodeName, Protocols)> {
+        let mut common = self.protocols;
+        for neighbour in &self.neighbours {
+            let Some((_, advert)) = &neighbour.advert else {
+                continue;
+            };
+            let theirs = Protocols::of(advert);
+            common = common.common(theirs).ok_or((&neighbour.name, theirs))?;
+        }
+        Ok(common)
     }
 
     /// How many networks count.

@@ -7,8 +7,10 @@ use crate::{Data, Epoch, Mode, NetworkName, NodeName, ReserveName, Role};
 /// The state of one server, as its arbiter last built it. Travels in every datagram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advert {
-    /// Version of the protocol it speaks (rule X6).
+    /// The newest version of the protocol that it speaks (rule X6).
     pub protocol: u32,
+    /// The oldest one that it speaks; zero: only the newest.
+    pub protocol_oldest: u32,
     /// Digest of its configuration (rule X5).
     pub config_digest: u64,
     /// Its usable networks.

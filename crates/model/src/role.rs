@@ -93,18 +93,21 @@ pub enum Mode {
     Flapping,
     /// Two servers run different configurations (rule X5).
     ConfigDiffers,
+    /// Two servers have no version of the protocol in common (rule X6).
+    VersionDiffers,
     /// Nothing is switched and nothing is stopped.
     Maintenance,
 }
 
 impl Mode {
     /// Every mode, in the order of the enum.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Automatic,
         Self::OneNetwork,
         Self::Operator,
         Self::Flapping,
         Self::ConfigDiffers,
+        Self::VersionDiffers,
         Self::Maintenance,
     ];
 
@@ -126,6 +129,7 @@ impl Mode {
             Self::Operator => "operator",
             Self::Flapping => "flapping",
             Self::ConfigDiffers => "config differs",
+            Self::VersionDiffers => "version differs",
             Self::Maintenance => "maintenance",
         }
     }

@@ -47,6 +47,11 @@ pub struct ReserveSpec {
     pub name: ReserveName,
     /// What to do with old data.
     pub prefer: Prefer,
+    /// Alone on one network the active server gives way (rule A7s) instead of serving on.
+    pub strict: bool,
+    /// After both were cut off, servers that hear each other on one network agree who serves,
+    /// instead of waiting for the rest (rule W7).
+    pub resume_on_one: bool,
     /// Virtual IPs.
     pub vips: Vec<VipSpec>,
     /// How many directories are replicated; with none, data are always current.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use haarb_decision::Command;
+use haarb_decision::{Command, PROTOCOLS, Protocols};
 use haarb_model::{Epoch, ReserveName, Span};
 
 use crate::server::Process;
@@ -52,6 +52,10 @@ pub enum Act {
     Broken(NodeIx, usize, bool),
     /// A virtual IP is removed by hand.
     RemoveVip(NodeIx, usize),
+    /// All daemons are stopped and those of another release started after the span.
+    Release(NodeIx, Protocols, Span),
+    /// All daemons are stopped and started after the span with a configuration of this digest.
+    Config(NodeIx, u64, Span),
     /// A command of an operator.
     Command(NodeIx, Command),
 }
@@ -86,6 +90,14 @@ impl World {
                 for process in Process::ALL {
                     self.kill_for(*n, process, Some(*again));
                 }
+            }
+            Act::Release(n, protocols, again) => {
+                self.servers[*n].protocols = *protocols;
+                self.act(&Act::KillAll(*n, *again));
+            }
+            Act::Config(n, digest, again) => {
+                self.servers[*n].digest = *digest;
+                self.act(&Act::KillAll(*n, *again));
             }
             Act::Start(n, process) => {
                 self.servers[*n].down[process.ix()] = false;
@@ -131,6 +143,11 @@ impl World {
         for n in 0..self.servers.len() {
             if self.servers[n].frozen.is_some() || self.servers[n].paused.is_some() {
                 self.thaw(n);
+            }
+            if self.servers[n].protocols != PROTOCOLS || self.servers[n].digest != 1 {
+                self.servers[n].protocols = PROTOCOLS;
+                self.servers[n].digest = 1;
+                self.act(&Act::KillAll(n, Span::from_millis(50)));
             }
             self.servers[n].down = [false; 6];
             self.servers[n].broken.fill(false);
@@ -249,6 +266,18 @@ pub fn parse(world: &World, words: &[&str]) -> Result<Act, NoAct> {
         ["kill", n, "all", "for", time] => Act::KillAll(node(n)?, span(time)?),
         ["kill", n, p] => Act::Kill(node(n)?, process(p)?, None),
         ["kill", n, p, "for", time] => Act::Kill(node(n)?, process(p)?, Some(span(time)?)),
+        ["release", n, oldest, newest, "for", time] => {
+            let version = |text: &str| u32::from_str(text).map_err(|e| NoAct(e.to_string()));
+            let protocols = Protocols {
+                oldest: version(oldest)?,
+                newest: version(newest)?,
+            };
+            Act::Release(node(n)?, protocols, span(time)?)
+        }
+        ["config", n, digest, "for", time] => {
+            let digest = u64::from_str(digest).map_err(|e| NoAct(e.to_string()))?;
+            Act::Config(node(n)?, digest, span(time)?)
+        }
         ["start", n, p] => Act::Start(node(n)?, process(p)?),
         ["freeze", n] => Act::Freeze(node(n)?, true),
         ["thaw", n] => Act::Freeze(node(n)?, false),

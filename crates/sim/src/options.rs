@@ -34,6 +34,10 @@ pub struct Options {
     pub directories: bool,
     /// What to do with old data.
     pub prefer: Prefer,
+    /// An active server alone on one network gives way.
+    pub strict: bool,
+    /// One network that both have is enough to serve again.
+    pub resume_on_one: bool,
     /// Which servers have a disk.
     pub disks: Vec<bool>,
     /// The kernels end what is held at the end of the lease, to the moment.
@@ -54,6 +58,8 @@ impl Options {
             services: true,
             directories: true,
             prefer: Prefer::Availability,
+            strict: false,
+            resume_on_one: false,
             disks: vec![true, true],
             gate: false,
         }
@@ -81,6 +87,8 @@ impl Options {
         if rng.chance(0.2) {
             options.prefer = Prefer::Consistency;
         }
+        options.strict = rng.chance(0.1);
+        options.resume_on_one = rng.chance(0.1);
         options.disks = options.nodes.iter().map(|_| rng.chance(0.85)).collect();
         // Came later: what a seed draws after it stays as it was.
         options.gate = rng.clone().chance(0.5);
@@ -119,6 +127,8 @@ impl Options {
         let reserve = |(r, name): (usize, &&str)| ReserveSpec {
             name: ReserveName::new(name).expect("a name written in this file"),
             prefer: self.prefer,
+            strict: self.strict,
+            resume_on_one: self.resume_on_one,
             vips: vips(r),
             directories: usize::from(self.directories),
             services: usize::from(self.services),
@@ -146,12 +156,14 @@ impl fmt::Display for Options {
             services,
             directories,
             prefer,
+            strict,
+            resume_on_one,
             disks,
             gate,
         } = self;
         write!(
             f,
-            "{profile}, nodes {}, reserves {}, switch addresses {switch_answers}, services {services}, directories {directories}, prefer {prefer:?}, disks {disks:?}, gate {gate}",
+            "{profile}, nodes {}, reserves {}, switch addresses {switch_answers}, services {services}, directories {directories}, prefer {prefer:?}, strict {strict}, resume on one {resume_on_one}, disks {disks:?}, gate {gate}",
             nodes.join(" "),
             reserves.join(" ")
         )

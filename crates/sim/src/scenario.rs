@@ -312,6 +312,8 @@ fn cluster(words: &[&str]) -> Result<(Options, Rng), NoAct> {
             "gate" => options.gate = yes(value)?,
             "services" => options.services = yes(value)?,
             "directories" => options.directories = yes(value)?,
+            "strict" => options.strict = yes(value)?,
+            "resume-on-one" => options.resume_on_one = value == "agree",
             "prefer" => {
                 options.prefer = match value {
                     "availability" => Prefer::Availability,

@@ -1,6 +1,6 @@
 //! One simulated server: what its kernel, its disk and its six processes have.
 
-use haarb_decision::{Core, Record};
+use haarb_decision::{Core, PROTOCOLS, Protocols, Record};
 use haarb_model::{Advert, Agent, Duties, Epoch, Mono, NodeName};
 
 use crate::agents::{Supervisor, Syncer, VipAgent};
@@ -126,6 +126,10 @@ pub struct Server {
     pub wakes: [Mono; 6],
     /// The arbiter's record on disk.
     pub record: Record,
+    /// The versions of the protocol that its release speaks.
+    pub protocols: Protocols,
+    /// The digest of its configuration.
+    pub digest: u64,
     /// It has a disk; without one the record is lost at every restart.
     pub disk: bool,
     /// The vip-agent's leases in a file that a power cut loses.
@@ -168,6 +172,8 @@ impl Server {
             syncer: None,
             wakes: [Mono::FAR; 6],
             record: Record::default(),
+            protocols: PROTOCOLS,
+            digest: 1,
             disk,
             leases: vec![(Epoch(0), Mono::ZERO); reserves],
             gate: false,

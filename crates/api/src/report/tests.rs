@@ -23,7 +23,8 @@ fn reserve(name: &str) -> ReserveName {
 
 fn advert() -> Advert {
     Advert {
-        protocol: 1,
+        protocol: 2,
+        protocol_oldest: 1,
         config_digest: u64::MAX,
         usable: [network("red"), network("blue")].into(),
         confirms: [network("blue")].into(),

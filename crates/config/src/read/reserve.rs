@@ -11,7 +11,15 @@ use crate::fields::{self, Fields, Problems, cut, repeated};
 use crate::tree::{Kind, Tree};
 use crate::{Directory, Reserve, Service, ServiceKind};
 
-const RESERVE: [&str; 5] = ["name", "prefer", "vips", "directories", "services"];
+const RESERVE: [&str; 7] = [
+    "name",
+    "prefer",
+    "strict",
+    "resume-on-one",
+    "vips",
+    "directories",
+    "services",
+];
 const SERVICE: [&str; 13] = [
     "name",
     "exec",
@@ -55,6 +63,8 @@ pub(super) fn reserves(top: &Fields<'_>, p: &mut Problems, at: &mut Positions) -
         };
         let reserve = Reserve {
             prefer: prefer(&f, p),
+            strict: choice(&f, "strict", ["no", "yes"], p),
+            resume_on_one: choice(&f, "resume-on-one", ["wait", "agree"], p),
             vips: vips(&f, p, at),
             directories: directories(&f, p, at),
             services: services(&f, p),
@@ -72,6 +82,18 @@ fn prefer(reserve: &Fields<'_>, p: &mut Problems) -> Prefer {
             "availability" => Ok(Prefer::Availability),
             "consistency" => Ok(Prefer::Consistency),
             _ => Err("is unknown"),
+        })
+    });
+    read.unwrap_or_default()
+}
+
+/// One of two words, the default first; true for the second.
+fn choice(reserve: &Fields<'_>, key: &str, words: [&str; 2], p: &mut Problems) -> bool {
+    let read = reserve.get(key).and_then(|t| {
+        let todo = format!("write {} or {}", words[0], words[1]);
+        fields::parsed(t, key, &todo, p, |t| {
+            let word = words.iter().position(|word| *word == t);
+            word.map(|i| i == 1).ok_or("is unknown")
         })
     });
     read.unwrap_or_default()

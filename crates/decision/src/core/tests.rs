@@ -55,6 +55,8 @@ fn segment() -> Segment {
         reserves: vec![ReserveSpec {
             name: sip(),
             prefer: Prefer::Availability,
+            strict: false,
+            resume_on_one: false,
             vips: vec![vip()],
             directories: 1,
             services: 1,
@@ -292,6 +294,7 @@ impl Bench {
         };
         let mut advert = Advert {
             protocol: crate::PROTOCOL,
+            protocol_oldest: 0,
             config_digest: 7,
             usable: networks().into_iter().collect(),
             confirms: Default::default(),
@@ -912,6 +915,7 @@ fn nonsense(bench: &Bench, chance: &mut Chance) -> Input {
             };
             let advert = Advert {
                 protocol: 1,
+                protocol_oldest: 0,
                 config_digest: 7 + u64::from(chance.below(20) == 0),
                 usable: networks().into_iter().filter(|_| chance.yes()).collect(),
                 confirms: networks().into_iter().filter(|_| chance.yes()).collect(),

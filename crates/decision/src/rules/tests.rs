@@ -125,7 +125,7 @@ fn never(role: Role, facts: &Facts, rule: &Rule) -> [(&'static str, bool); 10] {
     let serves = serves_after(role, rule);
     let takes = matches!(rule.then, Outcome::Take | Outcome::TakeMarked);
     let by_itself = takes && facts.wish == Wish::None;
-    let consent = ["B3", "B5", "W2", "S3"].contains(&rule.id);
+    let consent = ["B3", "B5", "W2", "W7", "S3"].contains(&rule.id);
     let frozen = facts.hands == Hands::Frozen;
     let holding = matches!(role, Role::Taking | Role::Active | Role::Releasing);
     [

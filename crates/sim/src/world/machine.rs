@@ -21,6 +21,8 @@ impl World {
         let old = &self.servers[n];
         let mut new = Server::new(old.name.clone(), self.segment.reserves.len(), old.disk);
         new.record = old.record.clone();
+        new.protocols = old.protocols;
+        new.digest = old.digest;
         new.version = old.version.clone();
         new.broken = old.broken.clone();
         for (run, old) in new.runs.iter_mut().zip(old.runs) {

@@ -59,9 +59,11 @@ impl World {
             haarb_decision::Record::default()
         };
         server.told = Default::default();
-        let core = Core::new(self.segment.clone(), server.name.clone(), record, self.now);
+        let mut segment = self.segment.clone();
+        segment.digest = server.digest;
+        let core = Core::new(segment, server.name.clone(), record, self.now);
         match core {
-            Ok(core) => server.core = Some(core),
+            Ok(core) => server.core = Some(core.speaking(server.protocols)),
             Err(unknown) => self.checks.fail(format!("cannot start: {unknown}")),
         }
         self.servers[n].core_wake = self.now;
