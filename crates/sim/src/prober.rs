@@ -14,7 +14,10 @@ use crate::{NetIx, NodeIx};
 
 pub use neighbour::Neighbour;
 use neighbour::Verdict;
-use switches::Switches;
+use switches::{Around, Switches};
+
+/// Signs of life in one lease where nothing else is to be told.
+const SIGNS: u64 = 4;
 
 /// What travels between probers.
 #[derive(Clone, Debug)]
@@ -265,28 +268,26 @@ impl Prober {
             .collect()
     }
 
-    /// Which switches are due for a request of a burst; they count as asked.
-    pub fn switch_bursts(&mut self, now: Mono) -> Vec<NetIx> {
+    /// Which switches are due for a request of a burst.
+    #[must_use]
+    pub fn switch_bursts(&self, now: Mono) -> Vec<NetIx> {
         let due = |net: &NetIx| {
             self.switches
-                .burst_at(*net, &self.timing)
+                .burst_at(*net, now)
                 .is_some_and(|at| at <= now)
         };
-        let due: Vec<NetIx> = (0..self.networks.len()).filter(due).collect();
-        due.iter()
-            .for_each(|net| self.switches.burst_sent(*net, now));
-        due
+        (0..self.networks.len()).filter(due).collect()
     }
 
     /// When something changes by itself.
     #[must_use]
     pub fn wake(&self, now: Mono) -> Mono {
-        let mut at = self.last_report + self.timing.lease.part(10);
+        let mut at = self.last_report + self.timing.lease.part(SIGNS);
         if self.payload_until > now {
             at = at.min(self.payload_until);
         }
         let neighbours = self.neighbours.iter().flat_map(|n| n.moments(&self.timing));
-        let switches = self.switches.moments(self.patience(), &self.timing);
+        let switches = self.switches.moments(self.around(), now);
         for moment in neighbours.chain(switches).filter(|moment| *moment > now) {
             at = at.min(moment);
         }
@@ -300,7 +301,7 @@ impl Prober {
             .iter()
             .map(|n| n.verdict(now, &self.timing))
             .collect();
-        let answers = self.switches.answers(self.patience(), &self.timing, now);
+        let answers = self.switches.answers(self.around(), now);
         let now_true = (verdicts, answers.clone());
         let mut reports = std::mem::take(&mut self.adverts);
         if self.reported.as_ref() != Some(&now_true) {
@@ -325,7 +326,7 @@ impl Prober {
             }));
             self.reported = Some(now_true);
         }
-        if reports.is_empty() && now >= self.last_report + self.timing.lease.part(10) {
+        if reports.is_empty() && now >= self.last_report + self.timing.lease.part(SIGNS) {
             reports.push(Report::Alive);
         }
         if !reports.is_empty() {
@@ -334,11 +335,15 @@ impl Prober {
         reports
     }
 
-    /// The longest time for which loss may put off that we are cut off: a neighbour that takes
-    /// us for dead must find us gone.
-    fn patience(&self) -> Span {
+    /// What decides about the switches beside their answers. Loss may put off that we are cut
+    /// off, but a neighbour that takes us for dead must find us gone.
+    fn around(&self) -> Around {
         let dead = self.neighbours.iter().map(|n| n.dead_after).min();
-        dead.unwrap_or(self.timing.dead_after) - self.timing.probe_interval
+        let interval = self.timing.probe_interval;
+        Around {
+            patience: dead.unwrap_or(self.timing.dead_after) - (interval + interval.part(2)),
+            sign: self.neighbours.iter().filter_map(Neighbour::sign_at).max(),
+        }
     }
 
     /// Whether this session of that server has been accepted.

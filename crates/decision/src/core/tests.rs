@@ -455,21 +455,27 @@ fn switchovers_that_an_operator_asked_for_are_no_flapping() {
 }
 
 #[test]
-fn hand_overs_after_faults_are_flapping() {
+fn takeovers_and_hand_overs_because_of_faults_are_flapping() {
     let mut bench = Bench::standby();
     let mut epoch = 3;
-    for _ in 0..=Timing::telecom().max_switches {
-        assert_eq!(bench.core.mode().mode, Mode::Automatic);
-        released_to_us(&mut bench, epoch);
-        bench.neighbour(Role::Standby, epoch + 1);
-        bench.up = [true, false];
+    for _ in 0..Timing::telecom().max_switches {
+        bench.neighbour(Role::Active, epoch);
+        bench.run(700);
+        assert_eq!(bench.role(), Role::Standby);
+        bench.heard = false;
+        bench.silent = true;
         bench.run(100);
-        assert_eq!(bench.role(), Role::Standby, "A5");
-        bench.up = [true; 2];
-        bench.neighbour(Role::Active, epoch + 2);
-        bench.run(2_500);
+        assert_eq!(bench.role(), Role::Active, "B7");
         epoch += 2;
     }
+    bench.heard = true;
+    bench.silent = false;
+    bench.neighbour(Role::Standby, epoch - 1);
+    bench.run(50);
+    assert_eq!(bench.core.mode().mode, Mode::Automatic);
+    bench.up = [true, false];
+    bench.run(100);
+    assert_eq!(bench.role(), Role::Standby, "A5");
     assert_eq!(bench.core.mode().mode, Mode::Flapping);
 }
 

@@ -6,9 +6,9 @@ use super::path::Path;
 use crate::NodeIx;
 
 /// The requests of a confirming burst, on every network.
-const BURST: u32 = 8;
+const BURST: u32 = 10;
 /// Replies that must be missing on every network.
-const MISSING: u32 = 3;
+const MISSING: u32 = 10;
 
 /// One other server.
 #[derive(Clone, Debug)]
@@ -81,9 +81,13 @@ impl Neighbour {
         };
     }
 
+    /// Its last sign of life, if it ever gave one.
+    pub(super) fn sign_at(&self) -> Option<Mono> {
+        self.paths.iter().filter_map(Path::last_sign).max()
+    }
+
     pub(super) fn last_sign(&self) -> Mono {
-        let last = self.paths.iter().filter_map(Path::last_sign).max();
-        last.unwrap_or(self.born)
+        self.sign_at().unwrap_or(self.born)
     }
 
     fn margin(timing: &Timing) -> Span {
@@ -134,9 +138,7 @@ impl Neighbour {
         let mut asked = false;
         for path in self.paths.iter().filter(|path| path.can_send) {
             asked = true;
-            at = at
-                .max(path.echoes.missing_at(MISSING)?)
-                .max(self.burst_last + path.echoes.grace());
+            at = at.max(path.echoes.missing_at(MISSING)?);
         }
         asked.then_some(at)
     }

@@ -5,13 +5,25 @@ use haarb_model::{Mono, Span, SwitchAnswer, Timing};
 use super::path::Echoes;
 use crate::NetIx;
 
-/// Regular replies that must be missing.
-const MISSING: u32 = 3;
-/// Requests of a confirming burst, sent ten times as close together as the regular ones: it
-/// is over before the third regular reply is missing.
-const BURST: u32 = 16;
+/// Replies that must be missing where everything else is silent too.
+const MISSING_CUT_OFF: u32 = 10;
+/// The same where another switch or a neighbour is heard: nothing is in a hurry.
+const MISSING_ALONE: u32 = 25;
+/// The most that loss may make of it.
+const MISSING_MAX: u32 = 60;
+/// Requests in one `switch-interval` once an answer is overdue.
+const BURST_PARTS: u64 = 5;
 /// The chance at which random loss alone may look like silence.
 const CHANCE: f64 = 1e-9;
+
+/// What decides beside the switches themselves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around {
+    /// The longest time for which loss may put off that this server is cut off.
+    pub(super) patience: Span,
+    /// The last sign of life of any neighbour.
+    pub(super) sign: Option<Mono>,
+}
 
 /// All switches of one server.
 #[derive(Clone, Debug)]
@@ -19,8 +31,9 @@ pub(super) struct Switches {
     asked: bool,
     echoes: Vec<Echoes>,
     can_send: Vec<bool>,
-    /// Sent since the last reply, and when the last of them was.
-    bursts: Vec<(u32, Mono)>,
+    last_asked: Vec<Mono>,
+    spacing: Span,
+    probe: Span,
 }
 
 impl Switches {
@@ -29,7 +42,9 @@ impl Switches {
             asked,
             echoes: vec![Echoes::new(timing.switch_interval); nets],
             can_send: vec![false; nets],
-            bursts: vec![(0, Mono::ZERO); nets],
+            last_asked: vec![Mono::ZERO; nets],
+            spacing: timing.switch_interval.part(BURST_PARTS),
+            probe: timing.probe_interval,
         }
     }
 
@@ -37,13 +52,12 @@ impl Switches {
         self.can_send[net] = can;
         if can {
             self.echoes[net].sent(number, now);
+            self.last_asked[net] = now;
         }
     }
 
     pub(super) fn reply(&mut self, net: NetIx, number: u64, at: Mono) {
-        if self.echoes[net].reply(number, at) {
-            self.bursts[net] = (0, at);
-        }
+        self.echoes[net].reply(number, at);
     }
 
     pub(super) fn last(&self, net: NetIx) -> Option<Mono> {
@@ -54,78 +68,83 @@ impl Switches {
         self.echoes[net].missing(now)
     }
 
-    /// When the next request of a burst is due: from the first reply that is late on.
-    pub(super) fn burst_at(&self, net: NetIx, timing: &Timing) -> Option<Mono> {
-        let (sent, last) = self.bursts[net];
-        if !self.asked || self.never(net) || sent >= BURST {
+    /// When to ask out of turn: a reply is overdue, and it is not silent for good.
+    pub(super) fn burst_at(&self, net: NetIx, now: Mono) -> Option<Mono> {
+        if !self.asked || self.never(net) || passed(self.silent_at(net), now) {
             return None;
         }
-        match sent {
-            0 => self.echoes[net].missing_at(1),
-            _ => Some(last + timing.switch_interval.part(10)),
-        }
-    }
-
-    pub(super) fn burst_sent(&mut self, net: NetIx, now: Mono) {
-        let (sent, _) = self.bursts[net];
-        self.bursts[net] = (sent + 1, now);
-    }
-
-    /// When `count` regular replies and those of the burst are missing.
-    fn confirmed_at(&self, net: NetIx, count: u32, timing: &Timing) -> Option<Mono> {
         let echoes = &self.echoes[net];
-        let (sent, last) = self.bursts[net];
-        if sent < BURST {
-            return None;
-        }
-        let regular = echoes.missing_at(1)? + timing.switch_interval.times(u64::from(count) - 1);
-        let all = echoes.missing_at(count + BURST)?;
-        Some(regular.max(last + echoes.grace()).max(all))
+        Some(
+            echoes
+                .missing_at(1)?
+                .max(self.last_asked[net] + self.spacing),
+        )
     }
 
     fn never(&self, net: NetIx) -> bool {
         !self.can_send[net] || self.echoes[net].last().is_none()
     }
 
-    /// When it will be silent if nothing comes back. Loss may put that off, but never so long
-    /// that a neighbour that takes us for dead would find us holding on.
-    fn silent_at(&self, net: NetIx, patience: Span, timing: &Timing) -> Option<Mono> {
-        let most = patience.as_micros() / timing.switch_interval.as_micros().max(1);
-        let most = u32::try_from(most).unwrap_or(u32::MAX).max(MISSING);
+    fn misses(&self, net: NetIx, least: u32, most: u32) -> u32 {
         let loss = self.echoes[net].loss();
-        let misses = if loss <= 0.0 {
-            MISSING
-        } else {
-            let misses = (CHANCE.ln() / loss.min(0.99).ln()).ceil() as u32;
-            misses.clamp(MISSING, most)
+        if loss <= 0.0 {
+            return least;
+        }
+        let misses = (CHANCE.ln() / loss.min(0.99).ln()).ceil() as u32;
+        misses.clamp(least, most.max(least))
+    }
+
+    /// When one would count as missing if everything else did.
+    fn missing_at(&self, net: NetIx, patience: Span) -> Option<Mono> {
+        let most = patience.as_micros() / self.spacing.as_micros().max(1);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        self.echoes[net].missing_at(self.misses(net, MISSING_CUT_OFF, most))
+    }
+
+    fn silent_at(&self, net: NetIx) -> Option<Mono> {
+        self.echoes[net].missing_at(self.misses(net, MISSING_ALONE, MISSING_MAX))
+    }
+
+    /// For how long no neighbour may have been heard before all that is missing is silent.
+    fn quiet(&self) -> Span {
+        self.spacing.times(MISSING_CUT_OFF.into())
+    }
+
+    fn is_missing(&self, net: NetIx, around: Around, now: Mono) -> bool {
+        let heard = around.sign.is_some_and(|at| now < at + self.quiet());
+        self.never(net) || passed(self.missing_at(net, around.patience), now) && !heard
+    }
+
+    pub(super) fn answers(&self, around: Around, now: Mono) -> Vec<SwitchAnswer> {
+        let nets = 0..self.echoes.len();
+        let all = nets.clone().all(|net| self.is_missing(net, around, now));
+        let nobody = around.sign.is_none_or(|at| now >= at + self.probe.times(2));
+        nets.map(|net| {
+            let hurry = all || nobody && self.is_missing(net, around, now);
+            if !self.asked {
+                SwitchAnswer::NotAsked
+            } else if hurry || self.never(net) || passed(self.silent_at(net), now) {
+                SwitchAnswer::Silent
+            } else {
+                SwitchAnswer::Answers
+            }
+        })
+        .collect()
+    }
+
+    pub(super) fn moments(&self, around: Around, now: Mono) -> Vec<Mono> {
+        let of = |net| {
+            let missing = self.missing_at(net, around.patience);
+            [missing, self.silent_at(net), self.burst_at(net, now)]
         };
-        self.confirmed_at(net, misses, timing)
-    }
-
-    pub(super) fn answers(&self, patience: Span, timing: &Timing, now: Mono) -> Vec<SwitchAnswer> {
-        let passed = |at: Option<Mono>| at.is_some_and(|at| now >= at);
-        (0..self.echoes.len())
-            .map(|net| {
-                if !self.asked {
-                    SwitchAnswer::NotAsked
-                } else if self.never(net) || passed(self.silent_at(net, patience, timing)) {
-                    SwitchAnswer::Silent
-                } else {
-                    SwitchAnswer::Answers
-                }
-            })
+        let signs = around.sign.into_iter();
+        signs
+            .flat_map(|at| [at + self.quiet(), at + self.probe.times(2)])
+            .chain((0..self.echoes.len()).flat_map(of).flatten())
             .collect()
     }
+}
 
-    pub(super) fn moments(&self, patience: Span, timing: &Timing) -> Vec<Mono> {
-        (0..self.echoes.len())
-            .flat_map(|net| {
-                [
-                    self.silent_at(net, patience, timing),
-                    self.burst_at(net, timing),
-                ]
-            })
-            .flatten()
-            .collect()
-    }
+fn passed(at: Option<Mono>, now: Mono) -> bool {
+    at.is_some_and(|at| now >= at)
 }

@@ -81,7 +81,8 @@ impl World {
     }
 
     pub(super) fn switches(&mut self, n: NodeIx, run: u32) {
-        let interval = self.segment.timing.switch_interval;
+        let timing = &self.segment.timing;
+        let interval = timing.probe_interval.max(timing.switch_interval);
         self.after(interval, Event::Switches(n, run));
         for net in 0..self.fabric.nets.len() {
             self.ask_switch(n, net);
@@ -141,7 +142,7 @@ impl World {
         }
         let asks = self.servers[n]
             .prober
-            .as_mut()
+            .as_ref()
             .map(|prober| prober.switch_bursts(now));
         for net in asks.into_iter().flatten() {
             self.ask_switch(n, net);
