@@ -124,6 +124,10 @@ fn learn_epoch(view: &View, reserve: &mut ReserveState) {
     if let Some(highest) = told.chain(agents.into_iter().flatten()).max() {
         reserve.known = reserve.known.max(highest);
     }
+    // A release is good for one taking: who took it and let go again is not offered it twice.
+    if reserve.known > reserve.own {
+        reserve.released = None;
+    }
 }
 
 fn found(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Found {
