@@ -29,7 +29,7 @@ impl Flaps {
 
     /// It has counted for long enough.
     pub fn forgive(&mut self) {
-        self.count = 0;
+        *self = Self::default();
     }
 
     /// How often it came and went lately.

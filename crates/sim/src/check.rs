@@ -331,8 +331,8 @@ impl Checks {
 }
 
 /// A residual case is there: two servers that see their switches, while no datagram passes
-/// in any direction and an ARP probe would not be answered (a frozen user space sends none);
-/// a machine that stands still as a
+/// in any direction and an ARP probe would not be answered (a frozen user space neither sends
+/// nor reads any); a machine that stands still as a
 /// whole; a server that started while one direction was dead, whose datagrams nobody may
 /// believe yet.
 fn excused(world: &World, dual: bool) -> bool {
@@ -348,10 +348,10 @@ fn excused(world: &World, dual: bool) -> bool {
             // Without a switch to ask, nobody can know that it is cut off.
             let asked = world.segment.networks.iter().any(|net| net.switch_answers);
             let seen = !asked || (world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0);
-            // Who stands still says nothing.
-            let says = |n: NodeIx| servers[n].frozen.is_none();
-            let there = says(a) && world.fabric.reaches(a, b);
-            let back = says(b) && world.fabric.reaches(b, a);
+            // Who stands still says nothing, and nobody reads what arrives there.
+            let stands = servers[a].frozen.is_some() || servers[b].frozen.is_some();
+            let there = !stands && world.fabric.reaches(a, b);
+            let back = !stands && world.fabric.reaches(b, a);
             // Once both serve, only a datagram can tell them.
             if seen && !there && !back && (dual || !world.fabric.connected(a, b)) {
                 return true;
