@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use haarb_model::{Epoch, Event, Mode, Mono, Role, Span};
 
 use crate::NodeIx;
-use crate::server::Process;
+use crate::server::{Process, Server};
 use crate::world::World;
 
 /// Rules that take over without anybody's consent: they need `eligible` for `lead`.
@@ -348,8 +348,9 @@ fn excused(world: &World, dual: bool) -> bool {
             // Without a switch to ask, nobody can know that it is cut off.
             let asked = world.segment.networks.iter().any(|net| net.switch_answers);
             let seen = !asked || (world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0);
-            // Who stands still says nothing, and nobody reads what arrives there.
-            let stands = servers[a].frozen.is_some() || servers[b].frozen.is_some();
+            // Who stands still, or whose daemons do not run, says nothing, and nobody reads what
+            // arrives there.
+            let stands = !listens(&servers[a]) || !listens(&servers[b]);
             let there = !stands && world.fabric.reaches(a, b);
             let back = !stands && world.fabric.reaches(b, a);
             // Once both serve, only a datagram can tell them.
@@ -362,6 +363,11 @@ fn excused(world: &World, dual: bool) -> bool {
         }
     }
     false
+}
+
+/// Its software runs: it says what it does, and acts on what others say.
+fn listens(server: &Server) -> bool {
+    server.frozen.is_none() && server.runs(Process::Arbiter) && server.runs(Process::Prober)
 }
 
 /// A server is attached and what it says reaches another attached one nowhere.
