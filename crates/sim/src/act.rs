@@ -4,9 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use haarb_decision::{Command, PROTOCOLS, Protocols};
+use haarb_decision::{Command, PROTOCOLS, Protocols, Record};
 use haarb_model::{Epoch, ReserveName, Span};
 
+use crate::rough::Gusts;
 use crate::server::Process;
 use crate::world::{Event, World};
 use crate::{NetIx, NodeIx};
@@ -56,6 +57,16 @@ pub enum Act {
     Release(NodeIx, Protocols, Span),
     /// All daemons are stopped and started after the span with a configuration of this digest.
     Config(NodeIx, u64, Span),
+    /// The record cannot be written: after a restart an old one comes back.
+    DiskFull(NodeIx, bool),
+    /// The record cannot be read any more.
+    DiskLost(NodeIx),
+    /// Every network loses in bursts, or not.
+    Gusts(Option<Gusts>),
+    /// This share of packets is overtaken by others, by up to so many microseconds.
+    Detour(f64, u64),
+    /// This share of packets arrives twice.
+    Twice(f64),
     /// A command of an operator.
     Command(NodeIx, Command),
 }
@@ -99,6 +110,16 @@ impl World {
                 self.servers[*n].digest = *digest;
                 self.act(&Act::KillAll(*n, *again));
             }
+            Act::DiskFull(n, on) => self.fill_disk(*n, *on),
+            Act::DiskLost(n) => {
+                self.servers[*n].record = Record::default();
+                self.checks.forgetful = true;
+            }
+            Act::Gusts(gusts) => self.rough.gusts = *gusts,
+            Act::Detour(share, us) => {
+                (self.rough.detour, self.rough.detour_us) = (*share, *us);
+            }
+            Act::Twice(share) => self.rough.twice = *share,
             Act::Start(n, process) => {
                 self.servers[*n].down[process.ix()] = false;
                 self.start_in(*n, *process, Span::from_millis(50));
@@ -116,6 +137,16 @@ impl World {
         }
         if matches!(act, Act::Cable(..) | Act::Switch(..)) {
             self.notice_links();
+        }
+    }
+
+    /// With room again, what the arbiter knows by then is written.
+    fn fill_disk(&mut self, n: NodeIx, full: bool) {
+        let server = &mut self.servers[n];
+        server.disk_full = full;
+        self.checks.forgetful = true;
+        if let Some(core) = server.core.as_ref().filter(|_| !full) {
+            server.record = core.record().clone();
         }
     }
 
@@ -139,6 +170,9 @@ impl World {
     pub fn mend(&mut self) {
         self.fabric.mend();
         self.fabric.loss = 0.0;
+        self.rough.gusts = None;
+        self.rough.detour = 0.0;
+        self.rough.twice = 0.0;
         self.notice_links();
         for n in 0..self.servers.len() {
             if self.servers[n].frozen.is_some() || self.servers[n].paused.is_some() {
@@ -151,6 +185,9 @@ impl World {
             }
             self.servers[n].down = [false; 6];
             self.servers[n].broken.fill(false);
+            if self.servers[n].disk_full {
+                self.fill_disk(n, false);
+            }
             if !self.servers[n].power {
                 self.power_on(n);
             }
@@ -266,6 +303,9 @@ pub fn parse(world: &World, words: &[&str]) -> Result<Act, NoAct> {
         ["kill", n, "all", "for", time] => Act::KillAll(node(n)?, span(time)?),
         ["kill", n, p] => Act::Kill(node(n)?, process(p)?, None),
         ["kill", n, p, "for", time] => Act::Kill(node(n)?, process(p)?, Some(span(time)?)),
+        ["disk", n, "full"] => Act::DiskFull(node(n)?, true),
+        ["disk", n, "works"] => Act::DiskFull(node(n)?, false),
+        ["disk", n, "lost"] => Act::DiskLost(node(n)?),
         ["release", n, oldest, newest, "for", time] => {
             let version = |text: &str| u32::from_str(text).map_err(|e| NoAct(e.to_string()));
             let protocols = Protocols {

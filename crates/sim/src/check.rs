@@ -165,7 +165,7 @@ impl Checks {
         let advert = core.advert();
         let duties = core.duties(now);
         let maintenance = core.mode().mode == Mode::Maintenance;
-        let lease = world.segment.timing.lease;
+        let lease = world.timing(n).lease;
         let mut wrong = None;
         for (r, (reserve, duty)) in core.reserves().zip(&duties.reserves).enumerate() {
             let part = &advert.reserves[&reserve.spec.name];
@@ -246,7 +246,7 @@ impl Checks {
                 event.epoch
             ));
         }
-        let lead = world.segment.timing.lead;
+        let lead = world.timing(n).lead;
         if ALONE.contains(&event.rule) {
             let advertised = self.eligible.get(&(n, r));
             if advertised.is_none_or(|since| now.since(*since) < lead) {

@@ -13,6 +13,7 @@ pub mod net;
 pub mod options;
 pub mod prober;
 pub mod rng;
+pub mod rough;
 pub mod scenario;
 pub mod server;
 pub mod weather;
@@ -22,6 +23,7 @@ use haarb_model::Span;
 
 pub use options::Options;
 use rng::Rng;
+pub use rough::Lever;
 use world::World;
 
 /// A server's place in the configuration.
@@ -49,56 +51,142 @@ pub struct Outcome {
 /// Everything of a run is drawn from its seed.
 #[must_use]
 pub fn run_seed(seed: u64, verbose: bool) -> Outcome {
-    let mut rng = Rng::new(seed);
-    let options = Options::drawn(&mut rng);
-    run_with(seed, &options, rng, verbose)
+    run_seed_without(seed, &[], verbose)
 }
 
-/// The same run with kernels that end what is held at the end of the lease, or not.
+/// The same run with some levers off: without any, the world is ideal but for its faults.
+#[must_use]
+pub fn run_seed_without(seed: u64, without: &[Lever], verbose: bool) -> Outcome {
+    let (options, plan, rng) = draw(seed, without);
+    plan.run(seed, &options, rng, verbose)
+}
+
+/// An ideal world but for its faults, with kernels that end what is held at the end of the
+/// lease, or not.
 #[must_use]
 pub fn run_seed_gated(seed: u64, gate: bool) -> Outcome {
-    let mut rng = Rng::new(seed);
-    let mut options = Options::drawn(&mut rng);
+    let (mut options, plan, rng) = draw(seed, &Lever::ALL);
     options.gate = gate;
-    run_with(seed, &options, rng, false)
+    plan.run(seed, &options, rng, false)
 }
 
-/// A run with given options; faults are drawn from the seed.
+/// Leaves out what a wrong run of a seed does not need, one act and one lever after the other,
+/// for as long as it stays wrong.
 #[must_use]
-pub fn run(seed: u64, options: &Options) -> Outcome {
-    run_with(seed, options, Rng::new(seed), false)
+pub fn shrink(seed: u64, without: &[Lever]) -> Outcome {
+    let (mut options, mut plan, rng) = draw(seed, without);
+    let mut best = plan.run(seed, &options, rng.clone(), false);
+    let mut i = 0;
+    while best.failure.is_some() && i < plan.acts.len() {
+        let mut less = plan.clone();
+        less.acts.remove(i);
+        let outcome = less.run(seed, &options, rng.clone(), false);
+        if outcome.failure.is_some() {
+            (plan, best) = (less, outcome);
+        } else {
+            i += 1;
+        }
+    }
+    for lever in [Lever::Drift, Lever::Jitter] {
+        let mut calm = options.clone();
+        match lever {
+            Lever::Drift => calm.rough.drift_ppm.clear(),
+            _ => calm.rough.late_us = 0,
+        }
+        let outcome = plan.run(seed, &calm, rng.clone(), false);
+        if best.failure.is_some() && outcome.failure.is_some() {
+            (options, best) = (calm, outcome);
+        }
+    }
+    best
 }
 
-fn run_with(seed: u64, options: &Options, mut rng: Rng, verbose: bool) -> Outcome {
-    let mut plan = Rng::new(rng.next_u64());
-    let mut world = World::new(options.segment(), &options.disks, rng).with_gate(options.gate);
-    world.verbose = verbose;
-    world.checks.forgetful = options.disks.contains(&false);
-    for n in 0..options.nodes.len() {
-        world.power_on(n);
-    }
-    // Most runs begin with a cluster that has found itself.
-    let settle = if plan.chance(0.8) { 10 } else { 1 };
-    world.run_for(Span::from_secs(settle));
-    let faults = plan.range(1, 6);
-    let mut repairs = Vec::new();
-    for _ in 0..faults {
-        let fault = options::fault(options, &mut plan);
-        if !world.checks.failed() {
-            world.say(&format!("! {:?}", fault.act));
+fn draw(seed: u64, without: &[Lever]) -> (Options, Plan, Rng) {
+    let mut rng = Rng::new(seed);
+    // What belongs to levers has its own chance, so that the rest stays as it is.
+    let mut rough = Rng::new(seed ^ 0x726f_7567_6800_0000);
+    let options = Options::drawn(&mut rng).roughened(without, &mut rough);
+    let plan = Plan::drawn(&options, &mut Rng::new(rng.next_u64()), &mut rough);
+    (options, plan, rng)
+}
+
+/// What is done to a cluster: drawn before anything runs.
+#[derive(Clone, Debug)]
+struct Plan {
+    settle: Span,
+    acts: Vec<(act::Act, Span)>,
+}
+
+impl Plan {
+    fn drawn(options: &Options, rng: &mut Rng, rough: &mut Rng) -> Self {
+        // Most runs begin with a cluster that has found itself.
+        let settle = Span::from_secs(if rng.chance(0.8) { 10 } else { 1 });
+        let mut acts = Vec::new();
+        if options.reserves.len() > 1 && rough.chance(0.7) && options.with(Lever::Spread) {
+            acts.push((options::spread(options), Span::from_secs(2)));
         }
-        world.act(&fault.act);
-        repairs.extend(fault.repair);
-        world.run_for(pause(&mut plan, options));
-        if plan.chance(0.5) && !repairs.is_empty() {
-            let repair = repairs.remove(plan.index(repairs.len()));
-            if !world.checks.failed() {
-                world.say(&format!("! {repair:?}"));
+        let mut repairs = Vec::new();
+        let mut rough_repairs = Vec::new();
+        for _ in 0..rng.range(1, 6) {
+            if rough.chance(0.4) {
+                Self::roughen(options, rough, &mut rough_repairs, &mut acts);
             }
-            world.act(&repair);
-            world.run_for(pause(&mut plan, options));
+            let fault = options::fault(options, rng);
+            acts.push((fault.act, pause(rng, options)));
+            repairs.extend(fault.repair);
+            if rng.chance(0.5) && !repairs.is_empty() {
+                let repair = repairs.remove(rng.index(repairs.len()));
+                acts.push((repair, pause(rng, options)));
+            }
         }
+        Self { settle, acts }
     }
+
+    /// A fault that belongs to a lever, or the end of one.
+    fn roughen(
+        options: &Options,
+        rough: &mut Rng,
+        repairs: &mut Vec<act::Act>,
+        acts: &mut Vec<(act::Act, Span)>,
+    ) {
+        let mut add = |act: act::Act, span: Span| {
+            if options::lever(&act).is_none_or(|lever| options.with(lever)) {
+                acts.push((act, span));
+            }
+        };
+        if !repairs.is_empty() && rough.chance(0.4) {
+            let repair = repairs.remove(rough.index(repairs.len()));
+            add(repair, pause(rough, options));
+            return;
+        }
+        let fault = options::rough_fault(options, rough);
+        repairs.extend(fault.repair);
+        add(fault.act, pause(rough, options));
+    }
+
+    fn run(&self, seed: u64, options: &Options, rng: Rng, verbose: bool) -> Outcome {
+        let mut world = World::new(options.segment(), &options.disks, rng).with_gate(options.gate);
+        world.verbose = verbose;
+        world.rough = options.rough.clone();
+        world.checks.forgetful = options.disks.contains(&false);
+        for n in 0..options.nodes.len() {
+            world.power_on(n);
+        }
+        world.run_for(self.settle);
+        for (act, pause) in &self.acts {
+            if world.checks.failed() {
+                break;
+            }
+            world.say(&format!("! {act:?}"));
+            world.act(act);
+            world.run_for(*pause);
+        }
+        finish(seed, options, world)
+    }
+}
+
+/// Everything is mended, and whoever can serve must serve within a bound.
+fn finish(seed: u64, options: &Options, mut world: World) -> Outcome {
     if !world.checks.failed() {
         world.say("! everything is mended");
     }
@@ -113,6 +201,9 @@ fn run_with(seed: u64, options: &Options, mut rng: Rng, verbose: bool) -> Outcom
         + timing.drain_max.times(2)
         + Span::from_secs(15);
     world.run_for(bound);
+    if world.holds_networks_back() {
+        world.run_for(timing.link_hold.times(16));
+    }
     if !world.checks.failed() {
         let mut checks = std::mem::take(&mut world.checks);
         checks.at_end(&world);
@@ -140,5 +231,42 @@ fn pause(plan: &mut Rng, options: &Options) -> Span {
         1 => plan.span(dead, dead * 20),
         2 => plan.span(500_000, 4_000_000),
         _ => plan.span(2_000_000, 15_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levers_only_add_to_what_a_seed_gives() {
+        let mut added = 0;
+        for seed in 1..=200 {
+            let (_, ideal, _) = draw(seed, &Lever::ALL);
+            let (_, rough, _) = draw(seed, &[]);
+            let mut left = rough.acts.iter();
+            for act in &ideal.acts {
+                assert!(left.any(|other| other == act), "seed {seed}: {act:?}");
+            }
+            added += rough.acts.len() - ideal.acts.len();
+        }
+        assert!(added > 100, "only {added} acts of levers in 200 seeds");
+    }
+
+    #[test]
+    fn a_lever_that_is_off_does_nothing() {
+        for lever in Lever::ALL {
+            for seed in 1..=100 {
+                let (options, plan, _) = draw(seed, &[lever]);
+                let mut levers = plan.acts.iter().filter_map(|(act, _)| options::lever(act));
+                assert!(levers.all(|used| used != lever), "seed {seed}: {lever}");
+                if lever == Lever::Drift {
+                    assert!(options.rough.drift_ppm.is_empty());
+                }
+                if lever == Lever::Jitter {
+                    assert_eq!(options.rough.late_us, 0);
+                }
+            }
+        }
     }
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use haarb_model::Span;
+use haarb_sim::Lever;
 use haarb_sim::weather::{self, Weather};
 
 const USAGE: &str = "\
 haarb-sim [--seeds N] [--from S]   run N clusters (default 1000), beginning with seed S
 haarb-sim --seed S                 run one and print what happens in it
+haarb-sim --shrink S               leave out of a wrong one what it does not need, and print the rest
+  --without LEVER[,LEVER]          with these, or `all`, switched off: drift, jitter, reorder,
+                                   duplicates, bursts, disk, versions, spread
 haarb-sim --scenario FILE          run a scenario file and print what it gives
 haarb-sim --weather KIND [--for SECONDS] [--seeds N] [--from S]
                                    count what bad weather moves: loss";
@@ -20,6 +24,8 @@ struct Args {
     one: Option<u64>,
     scenario: Option<std::path::PathBuf>,
     weather: Option<Weather>,
+    shrink: Option<u64>,
+    without: Vec<Lever>,
     secs: u64,
 }
 
@@ -30,6 +36,8 @@ fn parse() -> Result<Args, String> {
         one: None,
         scenario: None,
         weather: None,
+        shrink: None,
+        without: Vec::new(),
         secs: 600,
     };
     let mut words = std::env::args().skip(1);
@@ -44,6 +52,10 @@ fn parse() -> Result<Args, String> {
             args.scenario = Some(value.into());
             continue;
         }
+        if word == "--without" {
+            args.without = levers(&value)?;
+            continue;
+        }
         if word == "--weather" {
             args.weather = Some(value.parse()?);
             continue;
@@ -55,11 +67,19 @@ fn parse() -> Result<Args, String> {
             "--seeds" => args.seeds = number,
             "--from" => args.from = number,
             "--seed" => args.one = Some(number),
+            "--shrink" => args.shrink = Some(number),
             "--for" => args.secs = number,
             other => return Err(format!("{other} is unknown\n{USAGE}")),
         }
     }
     Ok(args)
+}
+
+fn levers(text: &str) -> Result<Vec<Lever>, String> {
+    if text == "all" {
+        return Ok(Lever::ALL.to_vec());
+    }
+    text.split(',').map(str::parse).collect()
 }
 
 fn main() -> ExitCode {
@@ -85,14 +105,17 @@ fn main() -> ExitCode {
     if let Some(weather) = args.weather {
         return endure(weather, &args);
     }
+    if let Some(seed) = args.shrink {
+        return report(&haarb_sim::shrink(seed, &args.without), true);
+    }
     if let Some(seed) = args.one {
-        let outcome = haarb_sim::run_seed(seed, true);
+        let outcome = haarb_sim::run_seed_without(seed, &args.without, true);
         return report(&outcome, true);
     }
     let mut fired: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut dual = Span::ZERO;
     for seed in args.from..args.from.saturating_add(args.seeds) {
-        let outcome = haarb_sim::run_seed(seed, false);
+        let outcome = haarb_sim::run_seed_without(seed, &args.without, false);
         for (rule, count) in &outcome.fired {
             *fired.entry(rule).or_default() += count;
         }
@@ -170,8 +193,13 @@ fn report(outcome: &haarb_sim::Outcome, trace: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(what) => {
+            let without: Vec<&str> = outcome.options.without.iter().map(|l| l.as_str()).collect();
+            let without = match without[..] {
+                [] => String::new(),
+                _ => format!(" --without {}", without.join(",")),
+            };
             println!(
-                "WRONG: {what}\nagain: cargo xtask sim --seed {}",
+                "WRONG: {what}\nagain: cargo xtask sim --seed {0}{without}\nwithout what it does not need: cargo xtask sim --shrink {0}{without}",
                 outcome.seed
             );
             ExitCode::FAILURE

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use haarb_decision::Command;
+use haarb_decision::{Command, PROTOCOL, PROTOCOLS, Protocols};
 use haarb_model::{
     NetworkName, NetworkSpec, NodeName, NodeSpec, Prefer, ReserveName, ReserveSpec, Segment, Span,
     Timing, VipSpec,
@@ -11,7 +11,14 @@ use haarb_model::{
 
 use crate::act::Act;
 use crate::rng::Rng;
+use crate::rough::{Gusts, Lever, Rough};
 use crate::server::Process;
+
+/// The longest detour of a packet is this part of a probe interval: an ECHO takes two ways, and
+/// what a server that is cut off still hears late puts off that it lets go.
+const DETOUR_PART: u64 = 5;
+/// Clocks of a telecom server are off by no more, in parts per million.
+const DRIFT_PPM: u64 = 200;
 
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +47,10 @@ pub struct Options {
     pub resume_on_one: bool,
     /// Which servers have a disk.
     pub disks: Vec<bool>,
+    /// What real machines and networks add.
+    pub rough: Rough,
+    /// What was switched off.
+    pub without: Vec<Lever>,
     /// The kernels end what is held at the end of the lease, to the moment.
     pub gate: bool,
 }
@@ -61,6 +72,8 @@ impl Options {
             strict: false,
             resume_on_one: false,
             disks: vec![true, true],
+            rough: Rough::default(),
+            without: Lever::ALL.to_vec(),
             gate: false,
         }
     }
@@ -93,6 +106,29 @@ impl Options {
         // Came later: what a seed draws after it stays as it was.
         options.gate = rng.clone().chance(0.5);
         options
+    }
+
+    /// Draws how rough the world is, but for what is switched off. A seed gives the same with
+    /// and without any lever, apart from what the lever itself does.
+    #[must_use]
+    pub fn roughened(mut self, without: &[Lever], rng: &mut Rng) -> Self {
+        let mut drift = || rng.range(0, 2 * DRIFT_PPM + 1) as i64 - DRIFT_PPM as i64;
+        self.rough.drift_ppm = self.nodes.iter().map(|_| drift()).collect();
+        self.rough.late_us = [0, 100, 300][rng.index(3)];
+        self.without = without.to_vec();
+        if !self.with(Lever::Drift) {
+            self.rough.drift_ppm.clear();
+        }
+        if !self.with(Lever::Jitter) {
+            self.rough.late_us = 0;
+        }
+        self
+    }
+
+    /// Whether a lever is not switched off.
+    #[must_use]
+    pub fn with(&self, lever: Lever) -> bool {
+        !self.without.contains(&lever)
     }
 
     /// The configuration that follows.
@@ -160,12 +196,18 @@ impl fmt::Display for Options {
             resume_on_one,
             disks,
             gate,
+            rough,
+            without,
         } = self;
+        let without: Vec<&str> = without.iter().map(|lever| lever.as_str()).collect();
         write!(
             f,
-            "{profile}, nodes {}, reserves {}, switch addresses {switch_answers}, services {services}, directories {directories}, prefer {prefer:?}, strict {strict}, resume on one {resume_on_one}, disks {disks:?}, gate {gate}",
+            "{profile}, nodes {}, reserves {}, switch addresses {switch_answers}, services {services}, directories {directories}, prefer {prefer:?}, strict {strict}, resume on one {resume_on_one}, disks {disks:?}, gate {gate}, clocks off by {:?} ppm, timers late by up to {} us, without [{}]",
             nodes.join(" "),
-            reserves.join(" ")
+            reserves.join(" "),
+            rough.drift_ppm,
+            rough.late_us,
+            without.join(",")
         )
     }
 }
@@ -222,6 +264,76 @@ pub fn fault(options: &Options, rng: &mut Rng) -> Fault {
         24 => single(Act::Crash(n, r)),
         25 => single(Act::RemoveVip(n, r)),
         _ => single(Act::Command(n, command(options, r, other, rng))),
+    }
+}
+
+/// Draws one of the faults that belong to a lever.
+#[must_use]
+pub fn rough_fault(options: &Options, rng: &mut Rng) -> Fault {
+    let n = rng.index(options.nodes.len());
+    let pair = |act: Act, repair: Act| Fault {
+        act,
+        repair: Some(repair),
+    };
+    match rng.range(0, 8) {
+        0 => pair(Act::DiskFull(n, true), Act::DiskFull(n, false)),
+        1 => Fault {
+            act: Act::DiskLost(n),
+            repair: None,
+        },
+        2..=3 => {
+            let gusts = Gusts {
+                begin: rng.range(1, 10) as f64 / 1000.0,
+                end: rng.range(20, 60) as f64 / 100.0,
+                loss: 0.9,
+            };
+            pair(Act::Gusts(Some(gusts)), Act::Gusts(None))
+        }
+        4 => {
+            let most = options.timing.probe_interval.part(DETOUR_PART).as_micros();
+            let detour = Act::Detour(rng.range(1, 30) as f64 / 100.0, rng.range(1, most));
+            pair(detour, Act::Detour(0.0, 0))
+        }
+        5 => pair(Act::Twice(0.2), Act::Twice(0.0)),
+        _ => upgrade(n, rng),
+    }
+}
+
+/// One server runs the next release for a while, which still speaks with this one.
+fn upgrade(n: usize, rng: &mut Rng) -> Fault {
+    let again = rng.span(50_000, 400_000);
+    let next = Protocols {
+        oldest: PROTOCOL,
+        newest: PROTOCOL + 1,
+    };
+    Fault {
+        act: Act::Release(n, next, again),
+        repair: Some(Act::Release(n, PROTOCOLS, again)),
+    }
+}
+
+/// The last reserve goes to the second server, so that both serve.
+#[must_use]
+pub fn spread(options: &Options) -> Act {
+    let segment = options.segment();
+    let command = Command::Switchover {
+        reserve: segment.reserves[segment.reserves.len() - 1].name.clone(),
+        to: Some(segment.nodes[1].name.clone()),
+        expected_epoch: None,
+    };
+    Act::Command(0, command)
+}
+
+/// The lever that an act belongs to.
+#[must_use]
+pub const fn lever(act: &Act) -> Option<Lever> {
+    match act {
+        Act::DiskFull(..) | Act::DiskLost(_) => Some(Lever::Disk),
+        Act::Gusts(_) => Some(Lever::Bursts),
+        Act::Detour(..) => Some(Lever::Reorder),
+        Act::Twice(_) => Some(Lever::Duplicates),
+        Act::Release(..) => Some(Lever::Versions),
+        _ => None,
     }
 }
 

@@ -130,6 +130,8 @@ pub struct Server {
     pub protocols: Protocols,
     /// The digest of its configuration.
     pub digest: u64,
+    /// The record cannot be written: after a restart the last one that could comes back.
+    pub disk_full: bool,
     /// It has a disk; without one the record is lost at every restart.
     pub disk: bool,
     /// The vip-agent's leases in a file that a power cut loses.
@@ -174,6 +176,7 @@ impl Server {
             record: Record::default(),
             protocols: PROTOCOLS,
             digest: 1,
+            disk_full: false,
             disk,
             leases: vec![(Epoch(0), Mono::ZERO); reserves],
             gate: false,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use haarb_decision::{Command, Core, Input};
 use haarb_model::{
     Advert, Agent, Data, Duties, LinkReport, Mono, ProbeAnswer, Report, Role, Segment, Span,
-    SyncDuty,
+    SyncDuty, Timing,
 };
 
 use crate::agents::{self, ServicePart, Supervisor, SyncPart, Syncer, VipAgent, VipPart};
@@ -22,6 +22,7 @@ use crate::check::Checks;
 use crate::net::{Fabric, Kind};
 use crate::prober::{Datagram, Prober};
 use crate::rng::Rng;
+use crate::rough::Rough;
 use crate::server::{Process, Server};
 use crate::{NetIx, NodeIx};
 
@@ -146,6 +147,10 @@ pub struct World {
     pub fabric: Fabric,
     /// Chance.
     pub rng: Rng,
+    /// What real machines and networks add.
+    pub rough: Rough,
+    /// Networks that lose in bursts and are bad now.
+    gusty: Vec<bool>,
     /// What must always be true.
     pub checks: Checks,
     /// Lines for a reader.
@@ -169,6 +174,8 @@ impl World {
             .collect();
         Self {
             fabric: Fabric::new(segment.networks.len(), servers.len()),
+            rough: Rough::default(),
+            gusty: vec![false; segment.networks.len()],
             checks: Checks::new(servers.len(), reserves),
             servers,
             segment,
@@ -212,6 +219,37 @@ impl World {
 
     fn after(&mut self, span: Span, event: Event) {
         self.at(self.now + span, event);
+    }
+
+    /// A timer of a daemon fires, a little late.
+    fn timer(&mut self, when: Mono, event: Event) {
+        let most = self.rough.late_us;
+        if most == 0 {
+            self.at(when, event);
+            return;
+        }
+        let most = if self.rng.chance(0.01) {
+            most * 10
+        } else {
+            most
+        };
+        let late = self.rng.span(0, most);
+        self.at(when.max(self.now) + late, event);
+    }
+
+    /// A packet is on its way for so long; it may arrive twice.
+    fn travel(&mut self, span: Span, event: Event) {
+        if self.rough.twice > 0.0 && self.rng.chance(self.rough.twice) {
+            let again = span + self.way();
+            self.after(again, event.clone());
+        }
+        self.after(span, event);
+    }
+
+    /// The times as this server's clock counts them.
+    #[must_use]
+    pub fn timing(&self, n: NodeIx) -> Timing {
+        self.rough.timing(n, self.segment.timing)
     }
 
     /// A message between two processes of one server: it takes a while and none overtakes.

@@ -22,12 +22,13 @@ impl World {
 
     pub(super) fn step(&mut self, n: NodeIx, input: Input) {
         let now = self.now;
+        let full = self.servers[n].disk_full;
         let Some(core) = &mut self.servers[n].core else {
             return;
         };
         let step = core.step(now, input);
         let deadline = core.deadline();
-        if step.record_changed {
+        if step.record_changed && !full {
             let record = core.record().clone();
             self.servers[n].record = record;
         }
@@ -53,7 +54,7 @@ impl World {
         }
         let run = self.servers[n].runs[Process::Arbiter.ix()];
         self.servers[n].core_wake = deadline;
-        self.at(deadline, Event::CoreWake(n, run));
+        self.timer(deadline, Event::CoreWake(n, run));
         self.follow_up(n);
     }
 

@@ -7,7 +7,7 @@ impl World {
         let at = self.now + span;
         self.servers[n].wakes[process.ix()] = at;
         let run = self.servers[n].runs[process.ix()];
-        self.at(at, Event::AgentWake(n, process, run));
+        self.timer(at, Event::AgentWake(n, process, run));
     }
 
     pub(super) fn agent_turn(&mut self, n: NodeIx, process: Process) {
@@ -17,7 +17,7 @@ impl World {
             Process::Syncer => self.syncer_turn(n),
             Process::LinkWatcher => {
                 self.tell(n, Agent::LinkWatcher, Up::Report(Report::Alive));
-                self.wake_agent(n, process, self.segment.timing.lease.part(10));
+                self.wake_agent(n, process, self.timing(n).lease.part(10));
             }
             Process::Arbiter | Process::Prober => {}
         }
@@ -26,7 +26,7 @@ impl World {
     /// The vip-agent finds out whether it was frozen, before anything else.
     pub(super) fn vip_wake(&mut self, n: NodeIx) {
         let now = self.now;
-        let lease = self.segment.timing.lease;
+        let lease = self.timing(n).lease;
         let Some(vip) = &mut self.servers[n].vip else {
             return;
         };
@@ -45,7 +45,7 @@ impl World {
     pub(super) fn vip_turn(&mut self, n: NodeIx) {
         self.vip_wake(n);
         let now = self.now;
-        let timing = self.segment.timing;
+        let timing = self.timing(n);
         let run = self.servers[n].runs[Process::VipAgent.ix()];
         let mut next = timing.lease.part(10);
         for r in 0..self.segment.reserves.len() {
@@ -121,7 +121,7 @@ impl World {
             .map(|r| self.servers[n].holds(r, now))
             .collect();
         let mac = [2, 0, 0, 0, 0, u8::try_from(n).unwrap_or(0)];
-        let every = self.segment.timing.lease.part(10);
+        let every = self.timing(n).lease.part(10);
         let gate = self.servers[n].gate;
         let Some(vip) = &mut self.servers[n].vip else {
             return;
@@ -148,8 +148,8 @@ impl World {
                 continue;
             }
             for net in 0..self.fabric.nets.len() {
-                let there = self.fabric.passes(net, n, other, Kind::Other) && !self.lost();
-                let back = self.fabric.passes(net, other, n, Kind::Other) && !self.lost();
+                let there = self.fabric.passes(net, n, other, Kind::Other) && !self.lost(net);
+                let back = self.fabric.passes(net, other, n, Kind::Other) && !self.lost(net);
                 if there && back {
                     return true;
                 }
@@ -160,7 +160,7 @@ impl World {
 
     pub(super) fn supervisor_turn(&mut self, n: NodeIx) {
         let now = self.now;
-        let mut next = self.segment.timing.lease.part(10);
+        let mut next = self.timing(n).lease.part(10);
         for r in 0..self.segment.reserves.len() {
             if self.segment.reserves[r].services == 0 {
                 continue;
@@ -202,7 +202,7 @@ impl World {
                 next = next.min(span);
             }
         }
-        let every = self.segment.timing.lease.part(10);
+        let every = self.timing(n).lease.part(10);
         let server = &mut self.servers[n];
         let Some(supervisor) = &mut server.supervisor else {
             return;
@@ -224,7 +224,7 @@ impl World {
 
     pub(super) fn syncer_turn(&mut self, n: NodeIx) {
         let now = self.now;
-        let mut next = self.segment.timing.lease.part(10);
+        let mut next = self.timing(n).lease.part(10);
         for r in 0..self.segment.reserves.len() {
             if self.segment.reserves[r].directories == 0 {
                 continue;
@@ -232,7 +232,7 @@ impl World {
             self.sync(n, r);
             next = next.min(Span::from_millis(5));
         }
-        let every = self.segment.timing.lease.part(10);
+        let every = self.timing(n).lease.part(10);
         let Some(syncer) = &mut self.servers[n].syncer else {
             return;
         };

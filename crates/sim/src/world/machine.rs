@@ -21,6 +21,7 @@ impl World {
         let old = &self.servers[n];
         let mut new = Server::new(old.name.clone(), self.segment.reserves.len(), old.disk);
         new.record = old.record.clone();
+        new.disk_full = old.disk_full;
         new.protocols = old.protocols;
         new.digest = old.digest;
         new.version = old.version.clone();
@@ -56,6 +57,14 @@ impl World {
         for event in waiting {
             self.at(self.now, event);
         }
+    }
+
+    /// A network that works is held back because it came and went.
+    #[must_use]
+    pub fn holds_networks_back(&self) -> bool {
+        let cores = self.servers.iter().filter_map(|s| s.core.as_ref());
+        let mut networks = cores.flat_map(|core| &core.view().networks);
+        networks.any(|network| network.counts_at.is_some())
     }
 
     /// The role of a server for a reserve, if its arbiter runs.

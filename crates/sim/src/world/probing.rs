@@ -3,19 +3,36 @@
 use super::*;
 
 impl World {
-    pub(super) fn lost(&mut self) -> bool {
+    pub(super) fn lost(&mut self, net: NetIx) -> bool {
         let loss = self.fabric.loss;
-        loss > 0.0 && self.rng.chance(loss)
+        (loss > 0.0 && self.rng.chance(loss)) || self.blown_away(net)
+    }
+
+    fn blown_away(&mut self, net: NetIx) -> bool {
+        let Some(gusts) = self.rough.gusts else {
+            return false;
+        };
+        let turn = if self.gusty[net] {
+            gusts.end
+        } else {
+            gusts.begin
+        };
+        self.gusty[net] ^= self.rng.chance(turn);
+        self.gusty[net] && self.rng.chance(gusts.loss)
     }
 
     pub(super) fn way(&mut self) -> Span {
         let (low, high) = self.fabric.delay_us;
-        self.rng.span(low, high)
+        let span = self.rng.span(low, high);
+        if self.rough.detour > 0.0 && self.rng.chance(self.rough.detour) {
+            return span + self.rng.span(0, self.rough.detour_us);
+        }
+        span
     }
 
     pub(super) fn probe(&mut self, n: NodeIx, run: u32) {
-        let interval = self.segment.timing.probe_interval;
-        self.after(interval, Event::Probe(n, run));
+        let interval = self.timing(n).probe_interval;
+        self.timer(self.now + interval, Event::Probe(n, run));
         let count = self.servers[n]
             .prober
             .as_ref()
@@ -37,8 +54,8 @@ impl World {
             };
             let to = prober.neighbours[neighbour].ix;
             let number = prober.ask(neighbour, net, can, now);
-            let there = self.fabric.passes(net, n, to, Kind::Icmp) && !self.lost();
-            let back = self.fabric.passes(net, to, n, Kind::Icmp) && !self.lost();
+            let there = self.fabric.passes(net, n, to, Kind::Icmp) && !self.lost(net);
+            let back = self.fabric.passes(net, to, n, Kind::Icmp) && !self.lost(net);
             if there && back && self.servers[to].alive() {
                 let span = self.way() + self.way();
                 let reply = Event::Reply {
@@ -48,7 +65,7 @@ impl World {
                     number,
                     run,
                 };
-                self.after(span, reply);
+                self.travel(span, reply);
             }
         }
     }
@@ -66,7 +83,7 @@ impl World {
                 };
                 let to = prober.neighbours[neighbour].ix;
                 let datagram = prober.say(neighbour, now);
-                if self.fabric.passes(net, n, to, Kind::Udp) && !self.lost() {
+                if self.fabric.passes(net, n, to, Kind::Udp) && !self.lost(net) {
                     let span = self.way();
                     let event = Event::Datagram {
                         at: to,
@@ -74,16 +91,16 @@ impl World {
                         net,
                         datagram: Box::new(datagram),
                     };
-                    self.after(span, event);
+                    self.travel(span, event);
                 }
             }
         }
     }
 
     pub(super) fn switches(&mut self, n: NodeIx, run: u32) {
-        let timing = &self.segment.timing;
+        let timing = self.timing(n);
         let interval = timing.probe_interval.max(timing.switch_interval);
-        self.after(interval, Event::Switches(n, run));
+        self.timer(self.now + interval, Event::Switches(n, run));
         for net in 0..self.fabric.nets.len() {
             self.ask_switch(n, net);
         }
@@ -98,7 +115,7 @@ impl World {
             return;
         };
         let number = prober.ask_switch(net, can, now);
-        if self.fabric.switch_answers(net, n) && !self.lost() && !self.lost() {
+        if self.fabric.switch_answers(net, n) && !self.lost(net) && !self.lost(net) {
             let span = self.way() + self.way();
             let reply = Event::SwitchReply {
                 at: n,
@@ -106,15 +123,15 @@ impl World {
                 number,
                 run,
             };
-            self.after(span, reply);
+            self.travel(span, reply);
         }
     }
 
     /// Burst, news, reports: what every input of the prober may lead to.
     pub(super) fn prober_turn(&mut self, n: NodeIx) {
         let now = self.now;
-        let lease = self.segment.timing.lease;
-        let interval = self.segment.timing.probe_interval;
+        let lease = self.timing(n).lease;
+        let interval = self.timing(n).probe_interval;
         let gap = now.since(self.servers[n].prober_turned);
         self.servers[n].prober_turned = now;
         if gap > interval.times(2)
@@ -157,7 +174,7 @@ impl World {
         if wake != self.servers[n].prober_wake {
             self.servers[n].prober_wake = wake;
             let run = self.servers[n].runs[Process::Prober.ix()];
-            self.at(wake, Event::ProberWake(n, run));
+            self.timer(wake, Event::ProberWake(n, run));
         }
     }
 
@@ -182,6 +199,6 @@ impl World {
         });
         let links = links.collect();
         self.tell(n, Agent::LinkWatcher, Up::Report(Report::Links(links)));
-        self.wake_agent(n, Process::LinkWatcher, self.segment.timing.lease.part(10));
+        self.wake_agent(n, Process::LinkWatcher, self.timing(n).lease.part(10));
     }
 }

@@ -35,7 +35,7 @@ impl World {
             }
             Process::Supervisor => {
                 let part = ServicePart {
-                    waits_until: self.now + self.segment.timing.lease,
+                    waits_until: self.now + self.timing(n).lease,
                     ..ServicePart::default()
                 };
                 let parts = vec![part; self.segment.reserves.len()];
@@ -52,6 +52,7 @@ impl World {
     }
 
     pub(super) fn start_arbiter(&mut self, n: NodeIx, run: u32) {
+        let timing = self.timing(n);
         let server = &mut self.servers[n];
         let record = if server.disk {
             server.record.clone()
@@ -61,6 +62,7 @@ impl World {
         server.told = Default::default();
         let mut segment = self.segment.clone();
         segment.digest = server.digest;
+        segment.timing = timing;
         let core = Core::new(segment, server.name.clone(), record, self.now);
         match core {
             Ok(core) => server.core = Some(core.speaking(server.protocols)),
@@ -83,7 +85,7 @@ impl World {
         let asked = self.segment.networks.iter().any(|net| net.switch_answers);
         let session = self.rng.next_u64();
         let prober = Prober::new(
-            self.segment.timing,
+            self.timing(n),
             names.collect(),
             asked,
             others,
@@ -92,9 +94,7 @@ impl World {
         );
         self.servers[n].prober = Some(prober);
         self.servers[n].prober_turned = self.now;
-        let phase = self
-            .rng
-            .span(0, self.segment.timing.probe_interval.as_micros());
+        let phase = self.rng.span(0, self.timing(n).probe_interval.as_micros());
         self.after(phase, Event::Probe(n, run));
         self.at(self.now, Event::Switches(n, run));
     }
