@@ -348,8 +348,8 @@ fn excused(world: &World, dual: bool) -> bool {
             // Without a switch to ask, nobody can know that it is cut off.
             let asked = world.segment.networks.iter().any(|net| net.switch_answers);
             let seen = !asked || (world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0);
-            // Who stands still, or whose daemons do not run, says nothing, and nobody reads what
-            // arrives there.
+            // Who stands still, or whose daemons do not run, says nothing, or nobody there acts
+            // on what arrives.
             let stands = !listens(&servers[a]) || !listens(&servers[b]);
             let there = !stands && world.fabric.reaches(a, b);
             let back = !stands && world.fabric.reaches(b, a);
@@ -365,9 +365,10 @@ fn excused(world: &World, dual: bool) -> bool {
     false
 }
 
-/// Its software runs: it says what it does, and acts on what others say.
+/// Its software runs: it says what it does, acts on what others say, and can let go.
 fn listens(server: &Server) -> bool {
-    server.frozen.is_none() && server.runs(Process::Arbiter) && server.runs(Process::Prober)
+    let path = [Process::Arbiter, Process::Prober, Process::VipAgent];
+    server.frozen.is_none() && path.iter().all(|process| server.runs(*process))
 }
 
 /// A server is attached and what it says reaches another attached one nowhere.
