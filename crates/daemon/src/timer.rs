@@ -73,6 +73,8 @@ impl Alarm {
                 nix::unistd::read(&fd.get_ref().0, &mut expirations).map_err(io::Error::from)
             });
             if matches!(read, Ok(Ok(_))) {
+                // It rings once: nothing more is there to be read.
+                guard.clear_ready();
                 self.at = None;
                 return;
             }

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use haarb_config::Config;
 use haarb_daemon::timer::Alarm;
 use haarb_daemon::{ArbiterLink, Context, FromArbiter, Shutdown, clock, prepare_real_time};
-use haarb_model::{Agent, LinkReport, Mono, NodeName, Report, Span};
+use haarb_model::{Agent, LinkReport, Mono, NodeName, Report, SIGNS_PER_LEASE, Span};
 use tokio::task::JoinSet;
 
 use crate::events::Events;
@@ -183,7 +183,7 @@ impl Watcher {
     }
 
     const fn alive_every(&self) -> Span {
-        self.context.config.timing.lease.part(10)
+        self.context.config.timing.lease.part(SIGNS_PER_LEASE)
     }
 
     /// Writes down what is new in a report.

@@ -25,5 +25,5 @@ pub use report::{
     ServiceState, SwitchAnswer, SwitchReport, SyncReport, SyncReserve, VipReport, VipReserve,
 };
 pub use role::{Data, Epoch, Mode, Prefer, Role};
-pub use segment::{NetworkSpec, NodeSpec, ReserveSpec, Segment, Timing, VipSpec};
+pub use segment::{NetworkSpec, NodeSpec, ReserveSpec, SIGNS_PER_LEASE, Segment, Timing, VipSpec};
 pub use time::{Mono, Span};

@@ -71,13 +71,19 @@ pub struct VipSpec {
     pub interface: String,
 }
 
+/// An agent gives a sign of life so often in one lease where nothing else is to be told: the
+/// arbiter renews nothing for one that is silent for half a lease, so one may be late or lost.
+pub const SIGNS_PER_LEASE: u64 = 4;
+
 /// Times of the segment (decision table, section 9). Defaults: [`Timing::telecom`],
 /// [`Timing::lan`], [`Timing::wan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Between two ECHO requests, and between two datagrams, on each network.
     pub probe_interval: Span,
-    /// Between two ECHO requests to a switch.
+    /// Between two ECHO requests to a switch, at the shortest: while all is well it is asked with
+    /// every probe, and once an answer is overdue, five times in this time until it answers or
+    /// counts as silent.
     pub switch_interval: Span,
     /// Silence on every network before a neighbour counts as dead.
     pub dead_after: Span,

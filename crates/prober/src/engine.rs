@@ -17,8 +17,6 @@ use haarb_wire::{DropReason, Endpoint, Seal};
 use crate::detector::{Detector, Facts, Heard};
 use crate::switch::SwitchWatch;
 
-/// Between two full reports while no fact changes: for the numbers in the status.
-const NUMBERS_EVERY: Span = Span::from_millis(200);
 /// Under this name a payload is counted that is authentic and makes no sense.
 const BAD_PAYLOAD: &str = "unreadable payload";
 
@@ -50,13 +48,14 @@ pub struct Engine {
     echoes: u64,
     next_probe: Mono,
     next_switch: Mono,
+    /// Since when the switches are to be asked out of turn.
+    ask_switches: Option<Mono>,
     /// A datagram out of turn is due.
     extra: Option<Mono>,
     last_datagram: Mono,
     dropped: BTreeMap<&'static str, u64>,
     reports: Vec<Report>,
     last_report: Mono,
-    last_numbers: Mono,
     report_all: bool,
     sending_waited: bool,
 }
@@ -70,6 +69,8 @@ struct Neighbour {
     /// The last payload that counted, with its session.
     payload: Option<(u64, Vec<u8>)>,
     advert: Option<(Mono, Advert)>,
+    /// Share of our datagrams that it misses on each network, as its freshest one says.
+    loss_out: Vec<Option<f32>>,
 }
 
 #[derive(Debug)]
@@ -102,12 +103,13 @@ impl Engine {
             reported: Facts::default(),
             payload: None,
             advert: None,
+            loss_out: Vec::new(),
         });
         let neighbours: Vec<_> = neighbours.collect();
         let switches = config.networks.iter().map(|network| {
             network.switch.map(|address| Switch {
                 address,
-                watch: SwitchWatch::new(timing.switch_interval),
+                watch: SwitchWatch::new(&timing),
                 reported: SwitchAnswer::Silent,
                 asked: Asked::No,
             })
@@ -126,12 +128,12 @@ impl Engine {
             echoes: 0,
             next_probe: now,
             next_switch: now,
+            ask_switches: None,
             extra: None,
             last_datagram: Mono::ZERO,
             dropped: BTreeMap::new(),
             reports: Vec::new(),
             last_report: now,
-            last_numbers: now,
             report_all: true,
             sending_waited: false,
             timing,
@@ -144,30 +146,39 @@ impl Engine {
         self.endpoint.session()
     }
 
-    /// What the arbiter says from now on, and until when it counts as alive for that.
-    pub fn directive(&mut self, payload: Vec<u8>, until: Mono, now: Mono) {
+    /// What the arbiter says from now on, and until when it counts as alive for that. True where
+    /// that is news for the neighbours, so that a step is due.
+    pub fn directive(&mut self, payload: Vec<u8>, until: Mono, now: Mono) -> bool {
+        let lives_again = now >= self.payload_until;
         self.payload_until = until;
         if self.payload != payload {
             self.payload = payload;
             self.payload_fits = true;
             self.extra = Some(now);
         }
+        lives_again || self.extra == Some(now)
     }
 
     /// The arbiter wants a sign of life from these switches: they are asked with the next step,
-    /// and their next answer is news.
-    pub fn await_switches(&mut self, wanted: &BTreeSet<NetworkName>, now: Mono) {
+    /// and their next answer is news. True where one is asked that was not before, so that a
+    /// step is due.
+    pub fn await_switches(&mut self, wanted: &BTreeSet<NetworkName>, now: Mono) -> bool {
+        let mut asks = false;
         for (network, switch) in self.networks.iter().zip(&mut self.switches) {
             let Some(switch) = switch else { continue };
             switch.asked = match (wanted.contains(network), switch.asked) {
                 (false, _) => Asked::No,
                 (true, Asked::No) => {
-                    self.next_switch = now;
+                    asks = true;
                     Asked::Since(now)
                 }
                 (true, asked) => asked,
             };
         }
+        if asks {
+            self.ask_switches = Some(now);
+        }
+        asks
     }
 
     /// A new arbiter listens, or the old one again: everything is reported with the next step.
@@ -226,6 +237,9 @@ impl Engine {
             newest: received.newest,
         };
         neighbour.detector.datagram(network, at, heard);
+        if received.newest {
+            neighbour.loss_out = received.loss_out;
+        }
         let payload = (received.session, received.payload);
         let speaks = heard.arbiter_live && heard.newest;
         if !speaks || neighbour.payload.as_ref() == Some(&payload) {
@@ -237,6 +251,7 @@ impl Engine {
         match decoded {
             Ok(advert) => {
                 neighbour.advert = Some((at, advert.clone()));
+                self.report_all = true;
                 self.reports.push(Report::Advert {
                     from: received.from,
                     at,
@@ -258,6 +273,7 @@ impl Engine {
         }
         let gap = until.since(from);
         if gap > self.timing.lease {
+            self.report_all = true;
             self.reports.push(Report::Stalled(gap));
         }
     }
@@ -282,7 +298,14 @@ impl Engine {
         }
         self.sending_waited = false;
         self.send_due(now, outlet);
-        self.judge(now);
+    }
+
+    /// Judges again after what [`Engine::step`] sent has been answered, or could not leave. To
+    /// be called after each step; what arrived meanwhile may be handed in before.
+    pub fn conclude(&mut self, now: Mono) {
+        if !self.sending_waited {
+            self.judge(now);
+        }
     }
 
     /// What is to be told to the arbiter, in this order.
@@ -303,6 +326,7 @@ impl Engine {
         }
         for switch in self.switches.iter().flatten() {
             at = at.min(switch.watch.deadline(now, patience));
+            at = at.min(switch.watch.burst_at(now).unwrap_or(Mono::FAR));
         }
         at
     }
@@ -317,7 +341,10 @@ impl Engine {
     fn switch_patience(&self) -> Span {
         let dead_after = self.neighbours.iter().map(|n| n.detector.dead_after());
         let shortest = dead_after.min().unwrap_or(self.timing.dead_after);
-        shortest - self.timing.probe_interval
+        // An interval passes before the first request in vain, and another half until its
+        // answer is overdue and the arbiter has let go.
+        let interval = self.timing.probe_interval;
+        shortest - (interval + interval.part(2))
     }
 }
 

@@ -3,8 +3,10 @@
 //! An interface or address that is not there, or vanishes, is a fact and not an error: the
 //! port stays closed, says so once, and tries again.
 
+mod news;
 mod read;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::task::Context;
@@ -51,6 +53,17 @@ pub(crate) enum Arrived<'a> {
     Datagram(&'a [u8]),
 }
 
+/// What to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Everything, also where the reactor has not heard of it yet.
+    All,
+    /// What the reactor knows of, and what never wakes us.
+    Arrived,
+    /// ECHO replies.
+    Replies,
+}
+
 /// The sockets of one network.
 #[derive(Debug)]
 pub(crate) struct Port {
@@ -67,7 +80,11 @@ struct Open {
     /// Not known to the reactor: replies wait, with the kernel's time stamps, until the next
     /// turn, which comes often enough. So they cost no turn of their own.
     echo: Vec<(Kind, Socket)>,
-    udp: AsyncFd<Socket>,
+    /// Regular datagrams, likewise: the kernel sorts them out ([`news::sort`]). `None` where it
+    /// cannot; then all are in the other socket.
+    regular: Option<Socket>,
+    /// Datagrams with news, which wake us.
+    news: AsyncFd<Socket>,
 }
 
 impl Port {
@@ -128,7 +145,7 @@ impl Port {
     pub(crate) fn datagram(&mut self, to: IpAddr, bytes: &[u8]) {
         let Some(open) = &self.open else { return };
         let to = target(to, self.place.port, open.index);
-        if let Err(error) = open.udp.get_ref().send_to(bytes, &to) {
+        if let Err(error) = open.news.get_ref().send_to(bytes, &to) {
             self.failed(&error);
         }
     }
@@ -154,13 +171,12 @@ impl Port {
 
     /// Whether a datagram may have arrived. Registers the task.
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> bool {
-        let udp = self.open.as_ref().map(|open| &open.udp);
-        udp.is_some_and(|udp| udp.poll_read_ready(context).is_ready())
+        let news = self.open.as_ref().map(|open| &open.news);
+        news.is_some_and(|udp| udp.poll_read_ready(context).is_ready())
     }
 
-    /// Reads what has arrived. `all` asks the kernel for datagrams even where the reactor has
-    /// not heard of any yet.
-    pub(crate) fn drain(&self, all: bool, mut take: impl FnMut(Arrived<'_>, Mono)) {
+    /// Reads what has arrived.
+    pub(crate) fn drain(&self, what: What, mut take: impl FnMut(Arrived<'_>, Mono)) {
         let Some(open) = &self.open else { return };
         let clocks = Clocks::read();
         for (kind, socket) in &open.echo {
@@ -172,15 +188,37 @@ impl Port {
                 }
             });
         }
+        if what == What::Replies {
+            return;
+        }
+        // Those with news are few: they are kept until the regular ones that came before them
+        // have been taken, because only counters that grow are accepted.
+        let mut news: VecDeque<(Mono, Vec<u8>)> = VecDeque::new();
         let read = |bytes: &mut _| {
-            if all {
-                return read_one(open.udp.get_ref(), bytes, &clocks);
+            if what == What::All {
+                return read_one(open.news.get_ref(), bytes, &clocks);
             }
             // Without a system call where the reactor knows that nothing is there.
-            open.udp
+            open.news
                 .try_io(Interest::READABLE, |udp| read_one(udp, bytes, &clocks))
         };
-        read_all(read, |bytes, _, at| take(Arrived::Datagram(bytes), at));
+        read_all(read, |bytes, _, at| news.push_back((at, bytes.to_vec())));
+        if let Some(regular) = &open.regular {
+            read_all(
+                |bytes| read_one(regular, bytes, &clocks),
+                |bytes, _, at| {
+                    while news.front().is_some_and(|(before, _)| *before < at)
+                        && let Some((before, bytes)) = news.pop_front()
+                    {
+                        take(Arrived::Datagram(&bytes), before);
+                    }
+                    take(Arrived::Datagram(bytes), at);
+                },
+            );
+        }
+        for (at, bytes) in news {
+            take(Arrived::Datagram(&bytes), at);
+        }
     }
 }
 
@@ -194,8 +232,29 @@ impl Place {
                 echo.push(self.open_echo(v6, index).map_err(text("ICMP"))?);
             }
         }
-        let udp = self.open_udp(index).map_err(text("UDP"))?;
-        Ok(Open { index, echo, udp })
+        // Alone first: two probers on one port would take each other's datagrams away.
+        let alone = self.open_udp(index, false).map_err(text("UDP"))?;
+        drop(alone);
+        let (regular, news) = match self.open_sorted(index) {
+            Ok((regular, news)) => (Some(regular), news),
+            // An older kernel: every datagram wakes us, as ever.
+            Err(_) => (None, self.open_udp(index, false).map_err(text("UDP"))?),
+        };
+        let news = timer::register(news).map_err(text("UDP"))?;
+        Ok(Open {
+            index,
+            echo,
+            regular,
+            news,
+        })
+    }
+
+    /// One socket for regular datagrams and one for news.
+    fn open_sorted(&self, index: u32) -> io::Result<(Socket, Socket)> {
+        let regular = self.open_udp(index, true)?;
+        let news = self.open_udp(index, true)?;
+        news::sort(&news)?;
+        Ok((regular, news))
     }
 
     fn open_echo(&self, v6: bool, index: u32) -> io::Result<(Kind, Socket)> {
@@ -224,7 +283,7 @@ impl Place {
         Ok((kind, socket))
     }
 
-    fn open_udp(&self, index: u32) -> io::Result<AsyncFd<Socket>> {
+    fn open_udp(&self, index: u32, shared: bool) -> io::Result<Socket> {
         let v6 = self.address.is_ipv6();
         let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
@@ -232,8 +291,9 @@ impl Place {
             socket.set_only_v6(true)?;
         }
         self.prepare(&socket, v6)?;
+        socket.set_reuse_port(shared)?;
         socket.bind(&target(self.address, self.port, index))?;
-        timer::register(socket)
+        Ok(socket)
     }
 
     fn prepare(&self, socket: &Socket, v6: bool) -> io::Result<()> {

@@ -20,7 +20,7 @@ use haarb_model::{Agent, Mono, NodeName, Span};
 use haarb_wire::{ClusterKey, Endpoint};
 
 use crate::engine::{Engine, Outlet};
-use crate::port::{Arrived, Place, Port};
+use crate::port::{Arrived, Place, Port, What};
 
 /// A turn that is later than this reads the sockets before it judges, even those of which the
 /// reactor has not heard.
@@ -68,7 +68,12 @@ pub async fn serve(
         alarm.set(wake)?;
         tokio::select! {
             () = &mut stop => return Ok(()),
-            message = link.next() => prober.hear(message)?,
+            message = link.next() => {
+                // The arbiter renews its word many times a second; that alone is no reason to turn.
+                if !prober.hear(message)? {
+                    continue;
+                }
+            }
             () = prober.ports.readable() => {}
             () = alarm.rings() => {}
         }
@@ -127,9 +132,9 @@ impl Ports {
         .await;
     }
 
-    fn drain(&self, all: bool, engine: &mut Engine) {
+    fn drain(&self, what: What, engine: &mut Engine) {
         for (network, port) in self.0.iter().enumerate() {
-            port.drain(all, |arrived, at| match arrived {
+            port.drain(what, |arrived, at| match arrived {
                 Arrived::Reply { from, number } => engine.echo_reply(network, from, number, at),
                 Arrived::Datagram(bytes) => engine.datagram(network, bytes, at),
             });
@@ -182,19 +187,24 @@ impl Prober {
         self.ports.repair(now);
         // Nobody is judged by less than what waits in the sockets.
         let all = late > LATE || self.engine.verdict_due(now);
-        self.ports.drain(all, &mut self.engine);
+        let what = if all { What::All } else { What::Arrived };
+        self.ports.drain(what, &mut self.engine);
         if late > self.context.config.timing.probe_interval {
             tracing::debug!("stood still for {late}");
             self.engine.stood_still(planned, now);
         }
         self.engine.step(now, &mut self.ports);
+        // A near neighbour has answered by now: so no turn is needed to see whether it did.
+        self.ports.drain(What::Replies, &mut self.engine);
+        self.engine.conclude(clock::now());
     }
 
-    fn hear(&mut self, message: FromArbiter) -> std::io::Result<()> {
+    /// True where a turn is due.
+    fn hear(&mut self, message: FromArbiter) -> std::io::Result<bool> {
         let now = clock::now();
         match message {
             FromArbiter::Attached => self.engine.attached(now),
-            FromArbiter::Lost => {}
+            FromArbiter::Lost => return Ok(false),
             FromArbiter::Directive(Directive {
                 config_digest,
                 payload,
@@ -203,14 +213,16 @@ impl Prober {
                 // The rest is for other agents.
                 ..
             }) => {
-                if config_digest != self.context.config.digest {
+                let other = config_digest != self.context.config.digest;
+                if other {
                     self.reload(config_digest, now)?;
                 }
-                self.engine.directive(payload, payload_until, now);
-                self.engine.await_switches(&ask_switches, now);
+                let news = self.engine.directive(payload, payload_until, now);
+                let asked = self.engine.await_switches(&ask_switches, now);
+                return Ok(news || asked || other);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The arbiter works on another configuration: reads the file again. What the arbiter says

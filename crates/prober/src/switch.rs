@@ -1,44 +1,62 @@
 //! Whether a switch's own address answers through our interface. Pure, like
 //! [`crate::detector`].
+//!
+//! A switch is asked with every probe. As soon as one answer is overdue it is asked again and
+//! again, [`BURST_PARTS`] times per `switch-interval`, until it answers or counts as silent: so
+//! its silence is known sooner than by waiting for the next regular requests, rests on many more
+//! of them, and costs nothing while all is well.
 
-use haarb_model::{Mono, Span, SwitchAnswer};
+use haarb_model::{Mono, Span, SwitchAnswer, Timing};
 
 use crate::echoes::Echoes;
 use crate::loss::misses_for_silence;
 
+/// Requests of a burst in one `switch-interval`: one each millisecond at 5 ms.
+const BURST_PARTS: u64 = 5;
 /// Replies that must be missing before a switch is silent where the switches of all other
-/// networks are missing too. With 5 ms between requests that is known after 15.5 ms, which
-/// leaves a server that is cut off the time to let go before its neighbour takes over
-/// (decision table, section 9).
-const MISSING_CUT_OFF: u32 = 3;
-/// The same where another switch answers: nothing is in a hurry, and on a link that turns bad
-/// a few losses in a row must not look like a dead switch.
-const MISSING_ALONE: u32 = 8;
+/// networks are missing too, and no neighbour has given a sign meanwhile. At 10 ms between probes
+/// that is known at most 21 ms after the last answer, which leaves a server that is cut off the
+/// time to let go before its neighbour takes over (decision table, section 9). With 30 % loss each
+/// way from one moment to the next, two switches look like that with the chance
+/// 0.51^20 = 1.4e-6.
+const MISSING_CUT_OFF: u32 = 10;
+/// The same where another switch answers: nothing is in a hurry. 0.51^25 = 5e-8.
+const MISSING_ALONE: u32 = 25;
 /// The most that loss may make of it.
 const MISSING_MAX: u32 = 60;
 
 /// Watches one switch through one interface.
 #[derive(Clone, Debug)]
 pub struct SwitchWatch {
-    interval: Span,
+    /// Between two requests of a burst.
+    spacing: Span,
     echoes: Echoes,
+    asked: Mono,
     can_send: bool,
 }
 
 impl SwitchWatch {
-    /// Watches a switch that is asked every `interval`.
+    /// Watches a switch that is asked every [`SwitchWatch::interval`].
     #[must_use]
-    pub const fn new(interval: Span) -> Self {
+    pub const fn new(timing: &Timing) -> Self {
         Self {
-            interval,
-            echoes: Echoes::new(interval),
+            spacing: timing.switch_interval.part(BURST_PARTS),
+            echoes: Echoes::new(timing.switch_interval),
+            asked: Mono::ZERO,
             can_send: false,
         }
+    }
+
+    /// Between two regular requests: with every probe, unless a longer time is configured.
+    #[must_use]
+    pub fn interval(timing: &Timing) -> Span {
+        timing.probe_interval.max(timing.switch_interval)
     }
 
     /// A request left.
     pub fn echo_sent(&mut self, number: u64, at: Mono) {
         self.can_send = true;
+        self.asked = at;
         self.echoes.sent(number, at);
     }
 
@@ -52,11 +70,24 @@ impl SwitchWatch {
         self.echoes.reply(number, at)
     }
 
-    /// Whether it would be silent if the others were too. `patience` is the longest time for
-    /// which loss may put that off.
+    /// When to ask out of turn: an answer is overdue, and it is not silent for good. A switch
+    /// that has never answered is not worth a burst.
     #[must_use]
-    pub fn is_missing(&self, now: Mono, patience: Span) -> bool {
-        self.never_answered() || passed(self.missing_at(patience), now)
+    pub fn burst_at(&self, now: Mono) -> Option<Mono> {
+        if self.never_answered() || passed(self.silent_at(), now) {
+            return None;
+        }
+        Some(self.echoes.missing_at(1)?.max(self.asked + self.spacing))
+    }
+
+    /// Whether it would be silent if the others were too: enough answers are missing, and for
+    /// as long no network has carried a sign of life from any neighbour (`last_sign`).
+    /// `patience` is the longest time for which loss may put that off.
+    #[must_use]
+    pub fn is_missing(&self, now: Mono, patience: Span, last_sign: Option<Mono>) -> bool {
+        let quiet = self.spacing.times(MISSING_CUT_OFF.into());
+        let heard = last_sign.is_some_and(|sign| now < sign + quiet);
+        self.never_answered() || passed(self.missing_at(patience), now) && !heard
     }
 
     /// Whether it answers. Before its first reply it does not.
@@ -94,7 +125,7 @@ impl SwitchWatch {
     }
 
     fn missing_at(&self, patience: Span) -> Option<Mono> {
-        let most = patience.as_micros() / self.interval.as_micros().max(1);
+        let most = patience.as_micros() / self.spacing.as_micros().max(1);
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         self.echoes.missing_at(misses_for_silence(
             self.echoes.loss(),
@@ -114,44 +145,4 @@ fn passed(at: Option<Mono>, now: Mono) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INTERVAL: Span = Span::from_millis(5);
-    const PATIENCE: Span = Span::from_millis(20);
-
-    fn ms(ms: u64) -> Mono {
-        Mono::from_micros(1_000_000 + ms * 1000)
-    }
-
-    /// What it is at a moment: missing if the others are too, and by itself.
-    fn at(switch: &SwitchWatch, now: Mono) -> (bool, SwitchAnswer) {
-        (switch.is_missing(now, PATIENCE), switch.answer(now, false))
-    }
-
-    #[test]
-    fn it_answers_from_its_first_reply_until_enough_are_missing() {
-        use SwitchAnswer::{Answers, Silent};
-        let mut switch = SwitchWatch::new(INTERVAL);
-        assert_eq!(at(&switch, ms(0)), (true, Silent));
-        switch.echo_sent(1, ms(0));
-        assert_eq!(at(&switch, ms(0)), (true, Silent));
-        assert!(switch.echo_reply(1, ms(0) + Span::from_micros(80)));
-        assert_eq!(at(&switch, ms(4)), (false, Answers));
-        for n in 1..=8 {
-            switch.echo_sent(n + 1, ms(n * 5));
-        }
-        let soon = switch.deadline(ms(15), PATIENCE);
-        assert!(soon > ms(15) && soon < ms(16), "{soon}");
-        assert_eq!(at(&switch, ms(15)), (false, Answers));
-        assert_eq!(at(&switch, soon), (true, Answers));
-        assert_eq!(switch.answer(soon, true), Silent);
-        let late = switch.deadline(soon, PATIENCE);
-        assert!(late > ms(40) && late < ms(41), "{late}");
-        assert_eq!(at(&switch, late), (true, Silent));
-        assert!(switch.echo_reply(9, late));
-        assert_eq!(at(&switch, late), (false, Answers));
-        switch.cannot_send();
-        assert_eq!(at(&switch, late), (true, Silent));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 //! ```text
 //! 0   2  "hb"
 //! 2   1  version
-//! 3   1  flags: 1 arbiter silent, 2 it is known whether VIPs are held, 4 VIPs are held
+//! 3   1  flags: 1 arbiter silent, 2 it is known whether VIPs are held, 4 VIPs are held, 8 news
 //! 4   8  cluster: first bytes of the hash of its name
 //! 12  8  session: random number of the sending prober's run
 //! 20  8  counter: grows with every datagram of the session, on all networks together
@@ -16,10 +16,14 @@
 //!        hears: count, then each as length and name of the neighbour, its session (8), the
 //!               highest counter heard (8), bits of the networks on which it is heard (2)
 //!        payload: length (2), bytes
+//!        loss, may be left out: for each network how many datagrams were sent on it, this one
+//!               included (4); for each entry of `hears` and each network the share of lost
+//!               datagrams in 254ths (1, 255: unknown)
 //! end 32 keyed BLAKE3 hash of everything before
 //! ```
 //!
-//! Nothing in it is secret; it is authenticated, not encrypted.
+//! Flag 8 stands at a fixed place in clear, so that a kernel filter can tell what is worth waking
+//! the receiver for ([`NEWS`]). Nothing in it is secret; it is authenticated, not encrypted.
 
 use haarb_model::{NetworkName, NodeName};
 
@@ -38,6 +42,12 @@ const TAG: usize = 32;
 const FLAG_ARBITER_SILENT: u8 = 1;
 const FLAG_VIP_KNOWN: u8 = 2;
 const FLAG_VIP_HELD: u8 = 4;
+const FLAG_NEWS: u8 = 8;
+/// Where the flag is that tells a datagram with news from a regular one: offset and mask. A hint
+/// for the receiver's kernel; what it says counts only in an authentic datagram.
+pub const NEWS: (u32, u8) = (3, FLAG_NEWS);
+/// No share of lost datagrams is known.
+const LOSS_UNKNOWN: u8 = u8::MAX;
 
 /// One datagram, authentic but not yet judged for replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +71,11 @@ pub struct Datagram {
     pub hears: Vec<Hears>,
     /// What the sender's arbiter says; opaque here.
     pub payload: Vec<u8>,
+    /// It is not like the one before: worth reading at once.
+    pub news: bool,
+    /// How many datagrams its sender has sent on each network in this session; empty: it does
+    /// not say.
+    pub sent: Vec<u32>,
 }
 
 /// What the sender of a datagram heard of one neighbour.
@@ -74,6 +89,9 @@ pub struct Hears {
     pub counter: u64,
     /// Bit i: it is heard on the i-th of [`Datagram::networks`].
     pub networks: u16,
+    /// Share of its datagrams that are lost on the way, per network, in 254ths; empty where
+    /// [`Datagram::sent`] is.
+    pub lost: Vec<Option<u8>>,
 }
 
 /// A datagram would be longer than [`MAX_DATAGRAM`].
@@ -162,8 +180,10 @@ impl Seal {
             vip_held,
             hears,
             payload,
+            news,
+            sent,
         } = datagram;
-        let mut flags = 0;
+        let mut flags = if *news { FLAG_NEWS } else { 0 };
         if arbiter_silent_ms.is_some() {
             flags |= FLAG_ARBITER_SILENT;
         }
@@ -194,8 +214,25 @@ impl Seal {
         let length = u16::try_from(payload.len()).ok()?;
         to.extend_from_slice(&length.to_be_bytes());
         to.extend_from_slice(payload);
+        if !sent.is_empty() {
+            write_loss(to, networks.len(), sent, hears)?;
+        }
         Some(())
     }
+}
+
+fn write_loss(to: &mut Vec<u8>, networks: usize, sent: &[u32], hears: &[Hears]) -> Option<()> {
+    if sent.len() != networks {
+        return None;
+    }
+    to.extend(sent.iter().flat_map(|count| count.to_be_bytes()));
+    for one in hears {
+        if one.lost.len() != networks {
+            return None;
+        }
+        to.extend(one.lost.iter().map(|share| share.unwrap_or(LOSS_UNKNOWN)));
+    }
+    Some(())
 }
 
 fn write_text(to: &mut Vec<u8>, text: &str) -> Option<()> {
@@ -215,10 +252,15 @@ fn read(content: &[u8]) -> Option<Datagram> {
     let network = usize::from(rest.u8()?);
     let networks = read_networks(&mut rest)?;
     let from = NodeName::new(rest.text()?).ok()?;
-    let hears = read_hears(&mut rest)?;
+    let mut hears = read_hears(&mut rest)?;
     let length = rest.u16()?;
     let payload = rest.bytes(length.into())?.to_vec();
-    let known = FLAG_ARBITER_SILENT | FLAG_VIP_KNOWN | FLAG_VIP_HELD;
+    let sent = if rest.is_at_end() {
+        Vec::new()
+    } else {
+        read_loss(&mut rest, networks.len(), &mut hears)?
+    };
+    let known = FLAG_ARBITER_SILENT | FLAG_VIP_KNOWN | FLAG_VIP_HELD | FLAG_NEWS;
     let sound = rest.is_at_end() && network < networks.len() && flags & !known == 0;
     sound.then_some(Datagram {
         from,
@@ -230,7 +272,18 @@ fn read(content: &[u8]) -> Option<Datagram> {
         vip_held: (flags & FLAG_VIP_KNOWN != 0).then_some(flags & FLAG_VIP_HELD != 0),
         hears,
         payload,
+        news: flags & FLAG_NEWS != 0,
+        sent,
     })
+}
+
+fn read_loss(rest: &mut Cursor<'_>, networks: usize, hears: &mut [Hears]) -> Option<Vec<u32>> {
+    let sent = (0..networks).map(|_| rest.u32()).collect::<Option<_>>()?;
+    for one in hears {
+        let shares = rest.bytes(networks)?.iter();
+        one.lost = shares.map(|&s| (s != LOSS_UNKNOWN).then_some(s)).collect();
+    }
+    Some(sent)
 }
 
 fn read_networks(rest: &mut Cursor<'_>) -> Option<Vec<NetworkName>> {
@@ -252,6 +305,7 @@ fn read_hears(rest: &mut Cursor<'_>) -> Option<Vec<Hears>> {
                 session: rest.u64()?,
                 counter: rest.u64()?,
                 networks: rest.u16()?,
+                lost: Vec::new(),
             })
         })
         .collect()

@@ -8,6 +8,9 @@ use haarb_model::{NetworkName, NodeName};
 use crate::sessions::{Arrival, Sessions};
 use crate::{ClusterKey, Datagram, DropReason, Hears, Seal, TooLarge};
 
+/// Shares of lost datagrams travel in these parts.
+const SHARES: f32 = 254.0;
+
 /// What the sender of the next datagram has to say.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
@@ -19,10 +22,12 @@ pub struct Outgoing<'a> {
     pub heard: &'a BTreeMap<NodeName, u16>,
     /// What the arbiter says.
     pub payload: &'a [u8],
+    /// It is not like the one before: worth reading at once.
+    pub news: bool,
 }
 
 /// A datagram that counts: authentic, fresh, from a neighbour.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Received {
     /// Who sent it.
     pub from: NodeName,
@@ -41,6 +46,11 @@ pub struct Received {
     pub hears_me: u16,
     /// What the sender's arbiter says.
     pub payload: Vec<u8>,
+    /// It was sent out of turn, because it is not like the one before.
+    pub news: bool,
+    /// Share of our datagrams that the sender misses on each of our networks, 0 to 1; `None`: it
+    /// does not say.
+    pub loss_out: Vec<Option<f32>>,
 }
 
 /// One prober's end of the exchange.
@@ -51,6 +61,8 @@ pub struct Endpoint {
     seal: Seal,
     session: u64,
     counter: u64,
+    /// Datagrams sent per network.
+    sent: Vec<u32>,
     neighbours: BTreeMap<NodeName, Sessions>,
 }
 
@@ -69,6 +81,7 @@ impl Endpoint {
         let neighbours = neighbours.into_iter().map(|n| (n, Sessions::default()));
         Self {
             me,
+            sent: vec![0; networks.len()],
             networks,
             seal,
             session,
@@ -103,6 +116,10 @@ impl Endpoint {
     /// [`TooLarge`]: the payload does not fit; nothing was used up.
     pub fn send(&mut self, network: usize, outgoing: &Outgoing<'_>) -> Result<Vec<u8>, TooLarge> {
         let counter = self.counter + 1;
+        let mut sent = self.sent.clone();
+        if let Some(count) = sent.get_mut(network) {
+            *count = count.saturating_add(1);
+        }
         let datagram = Datagram {
             from: self.me.clone(),
             session: self.session,
@@ -113,9 +130,12 @@ impl Endpoint {
             vip_held: outgoing.vip_held,
             hears: self.hears(outgoing.heard),
             payload: outgoing.payload.to_vec(),
+            news: outgoing.news,
+            sent,
         };
         let bytes = self.seal.close(&datagram)?;
         self.counter = counter;
+        self.sent = datagram.sent;
         Ok(bytes)
     }
 
@@ -146,8 +166,19 @@ impl Endpoint {
             echo: about_us.clone().map(|h| h.counter).max(),
         };
         let accepted = sessions.judge(&datagram, arrival)?;
-        let bits = about_us.fold(0, |bits, h| bits | h.networks);
+        let theirs = |name| datagram.networks.iter().position(|n| n == name);
+        let places: Vec<_> = self.networks.iter().map(theirs).collect();
+        sessions.note_sent(network, &places, &datagram);
+        let bits = about_us.clone().fold(0, |bits, h| bits | h.networks);
         let hears_me = self.in_our_order(&datagram.networks, bits);
+        let lost = about_us
+            .max_by_key(|h| h.counter)
+            .map(|h| h.lost.as_slice());
+        let share = |place: &Option<usize>| {
+            let share = place.and_then(|at| lost?.get(at).copied().flatten());
+            share.map(|share| (f32::from(share) / SHARES).min(1.0))
+        };
+        let loss_out = places.iter().map(share).collect();
         Ok(Received {
             session: datagram.session,
             newest: accepted.newest,
@@ -155,9 +186,18 @@ impl Endpoint {
             arbiter_silent_ms: datagram.arbiter_silent_ms,
             vip_held: datagram.vip_held,
             hears_me,
+            news: datagram.news,
+            loss_out,
             payload: datagram.payload,
             from: datagram.from,
         })
+    }
+
+    /// Share of a neighbour's datagrams that did not arrive on one of our networks, 0 to 1;
+    /// `None` where that is not known.
+    #[must_use]
+    pub fn loss_in(&self, node: &NodeName, network: usize) -> Option<f32> {
+        self.neighbours.get(node)?.loss_in(network)
     }
 
     /// Whom we hear, for the others.
@@ -165,11 +205,17 @@ impl Endpoint {
         let mut all = Vec::new();
         for (node, sessions) in &self.neighbours {
             let accepted = heard.get(node).copied().unwrap_or(0);
+            let lost = |network| {
+                let share = sessions.loss_in(network)?;
+                Some((share.clamp(0.0, 1.0) * SHARES).round() as u8)
+            };
+            let lost: Vec<_> = (0..self.networks.len()).map(lost).collect();
             all.extend(sessions.echoes(self.counter).map(|echo| Hears {
                 node: node.clone(),
                 session: echo.session,
                 counter: echo.counter,
                 networks: echo.heard.unwrap_or(accepted),
+                lost: lost.clone(),
             }));
         }
         all

@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod arrivals;
 mod cursor;
 mod datagram;
 mod drop_reason;
@@ -15,7 +16,7 @@ mod endpoint;
 mod key;
 mod sessions;
 
-pub use datagram::{Datagram, Hears, MAX_DATAGRAM, MAX_NETWORKS, Seal, TooLarge};
+pub use datagram::{Datagram, Hears, MAX_DATAGRAM, MAX_NETWORKS, NEWS, Seal, TooLarge};
 pub use drop_reason::DropReason;
 pub use endpoint::{Endpoint, Outgoing, Received};
 pub use key::{ClusterKey, KeyError};

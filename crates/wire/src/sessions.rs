@@ -16,6 +16,7 @@
 
 use std::collections::VecDeque;
 
+use crate::arrivals::Arrivals;
 use crate::{Datagram, DropReason};
 
 /// Sessions without proof that are echoed at a time: a start, a restart during it, and room
@@ -49,6 +50,8 @@ struct Current {
     newest: u64,
     /// The highest counter of ours that it ever echoed.
     echoed: u64,
+    /// What arrived per network, in our order; `None` before it said how much it sent.
+    arrivals: Vec<Option<Arrivals>>,
 }
 
 #[derive(Debug)]
@@ -143,6 +146,36 @@ impl Sessions {
         current.chain(candidates)
     }
 
+    /// An accepted datagram says how many were sent. `places` tells where each of our networks
+    /// is among the sender's.
+    pub(crate) fn note_sent(
+        &mut self,
+        network: usize,
+        places: &[Option<usize>],
+        datagram: &Datagram,
+    ) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let ours = current.arrivals.iter_mut().zip(places).enumerate();
+        for (i, (arrivals, place)) in ours {
+            let Some(&sent) = place.and_then(|at| datagram.sent.get(at)) else {
+                continue;
+            };
+            match arrivals {
+                None => *arrivals = Some(Arrivals::starting(sent)),
+                Some(arrivals) if i == network => arrivals.arrived(sent),
+                Some(arrivals) => arrivals.sent(sent),
+            }
+        }
+    }
+
+    /// Share of lost datagrams on one of our networks.
+    pub(crate) fn loss_in(&self, network: usize) -> Option<f32> {
+        let arrivals = &self.current.as_ref()?.arrivals;
+        arrivals.get(network)?.as_ref()?.loss()
+    }
+
     fn replace(&mut self, session: u64, counter: u64, arrival: Arrival) {
         if let Some(old) = self.current.take() {
             if self.retired.len() == RETIRED {
@@ -158,6 +191,7 @@ impl Sessions {
             highest: vec![counter; arrival.networks],
             newest: counter,
             echoed: arrival.echo.unwrap_or(0),
+            arrivals: vec![None; arrival.networks],
         });
     }
 

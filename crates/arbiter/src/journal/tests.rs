@@ -67,6 +67,49 @@ fn without_a_disk_everything_is_in_memory() {
     assert_eq!(journal.since(0).0.len(), 1);
 }
 
+/// Notes more events than may wait for a disk on which the log lies at `path`: all of them are in
+/// memory, and nobody waited.
+fn notes_without_waiting(path: PathBuf) {
+    let (disk, waiting) = sync_channel::<Entry>(WAITING);
+    let mut writer = Writer {
+        path,
+        file: None,
+        lost: 0,
+    };
+    std::thread::spawn(move || waiting.into_iter().for_each(|entry| writer.write(&entry)));
+    let journal = Journal {
+        node: NodeName::new("alpha").expect("a name"),
+        kept: Arc::default(),
+        live: broadcast::channel(WAITING).0,
+        disk,
+    };
+    let (done, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for _ in 0..2 * WAITING {
+            journal.note(event("sip", Role::Standby, Role::Taking));
+        }
+        let _ = done.send(journal.since(0).0.len());
+    });
+    let patience = std::time::Duration::from_secs(60);
+    let kept = told.recv_timeout(patience).expect("it never waits");
+    assert_eq!(kept, 2 * WAITING);
+}
+
+#[test]
+fn a_full_disk_costs_lines_on_disk_and_no_time() {
+    // Takes writes and refuses them: no space left on device.
+    notes_without_waiting("/dev/full".into());
+}
+
+#[test]
+fn a_disk_that_stands_still_costs_lines_on_disk_and_no_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Opening a fifo that nobody reads waits for ever, as a file system that hangs.
+    let fifo = directory.path().join("events.jsonl");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+    notes_without_waiting(fifo);
+}
+
 #[test]
 fn why_finds_the_last_change_of_each_reserve_and_passes_over_the_rest() {
     let journal = journal(Path::new("/nonexistent/haarb"));

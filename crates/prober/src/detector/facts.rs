@@ -79,6 +79,7 @@ impl Detector {
             missing: path.echoes.missing(now),
             rtt_us: path.echoes.rtt_us(),
             loss: path.echoes.loss_now(now),
+            // What datagrams tell is filled in by who reads them.
             loss_in: None,
             loss_out: None,
         };

@@ -270,6 +270,38 @@ fn half_an_hour_of_thirty_percent_loss_is_not_silence() {
     }
 }
 
+/// Loss that begins from one moment to the next has not been measured when it matters most.
+#[test]
+fn sudden_loss_is_not_silence() {
+    for seed in 1..=1000 {
+        let mut fate = Lossy {
+            state: 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed),
+            percent: 0,
+        };
+        fate.arrives();
+        let mut world = World::new(Timing::telecom(), us(seed * 37 % 10_000), fate);
+        world.run_until(start() + Span::from_millis(300));
+        assert_eq!(world.detector.dead_after(), Span::from_millis(30));
+        world.fate.percent = 30;
+        for _ in 0..50 {
+            world.run_until(world.now + Span::from_millis(10));
+            assert_eq!(world.silent_at, None, "seed {seed}, {} us", world.passed());
+        }
+    }
+}
+
+/// A dead neighbour costs one burst, not one for ever.
+#[test]
+fn a_dead_neighbour_is_not_flooded() {
+    let mut world = World::new(Timing::telecom(), us(5000), DiesAt(200_000));
+    world.run_until(start() + us(200_000));
+    let before = world.number;
+    world.run_until(start() + us(1_200_000));
+    let asked = world.number - before;
+    let regular = 2 * 100;
+    assert!(asked <= regular + 2 * u64::from(BURST), "{asked}");
+}
+
 #[test]
 fn a_death_on_a_lossy_link_is_known_at_the_stretched_time() {
     let fate = Lossy {

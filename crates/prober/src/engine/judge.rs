@@ -1,13 +1,15 @@
 //! What is reported, and when: at once when a fact changes, otherwise now and then.
 
-use haarb_model::{Mono, ProbeReport, Report, SwitchAnswer, SwitchReport};
+use haarb_model::{
+    Mono, NeighbourReport, ProbeReport, Report, SIGNS_PER_LEASE, SwitchAnswer, SwitchReport,
+};
 
-use super::{Asked, Engine, NUMBERS_EVERY};
+use super::{Asked, Engine, Neighbour};
 
 impl Engine {
     /// Puts a report together if one is due. True where there is news for the arbiter.
     pub(super) fn judge(&mut self, now: Mono) -> bool {
-        let adverts = !self.reports.is_empty();
+        // What else is to be told goes with what is known at that moment.
         let mut news = std::mem::take(&mut self.report_all);
         let patience = self.switch_patience();
         for neighbour in &mut self.neighbours {
@@ -15,11 +17,13 @@ impl Engine {
             news |= facts != neighbour.reported;
             neighbour.reported = facts;
         }
+        let signs = self.neighbours.iter();
+        let last_sign = signs.filter_map(|n| n.detector.last_sign()).max();
         let mut switches = self.switches.iter().flatten();
-        let all_missing = switches.all(|s| s.watch.is_missing(now, patience));
-        let alone = self.hears_nobody(now);
+        let all_missing = switches.all(|s| s.watch.is_missing(now, patience, last_sign));
+        let alone = self.hears_nobody(now, last_sign);
         for switch in self.switches.iter_mut().flatten() {
-            let hurry = all_missing || alone && switch.watch.is_missing(now, patience);
+            let hurry = all_missing || alone && switch.watch.is_missing(now, patience, last_sign);
             let answer = switch.watch.answer(now, hurry);
             news |= answer != switch.reported;
             switch.reported = answer;
@@ -30,31 +34,24 @@ impl Engine {
                 news = true;
             }
         }
-        if news || now >= self.last_numbers + NUMBERS_EVERY {
-            self.last_numbers = now;
+        if news || now >= self.next_report() {
+            self.last_report = now;
             let report = self.probe_report(now);
             self.reports.push(Report::Probe(report));
         }
-        if self.reports.is_empty() && now >= self.last_report + self.timing.lease.part(10) {
-            self.reports.push(Report::Alive);
-        }
-        if !self.reports.is_empty() {
-            self.last_report = now;
-        }
-        news || adverts
+        news
     }
 
     /// No neighbour has given a sign of life on any network for two probes: it may have to be
     /// judged soon, and by then this server must know its own networks.
-    fn hears_nobody(&self, now: Mono) -> bool {
+    fn hears_nobody(&self, now: Mono, last_sign: Option<Mono>) -> bool {
         let quiet = self.timing.probe_interval.times(2);
-        let mut signs = self.neighbours.iter().map(|n| n.detector.last_sign());
-        signs.all(|sign| sign.is_none_or(|at| now >= at + quiet))
+        last_sign.is_none_or(|at| now >= at + quiet)
     }
 
     /// When a report is due if no fact changes.
     pub(super) fn next_report(&self) -> Mono {
-        (self.last_numbers + NUMBERS_EVERY).min(self.last_report + self.timing.lease.part(10))
+        self.last_report + self.timing.lease.part(SIGNS_PER_LEASE)
     }
 
     fn probe_report(&self, now: Mono) -> ProbeReport {
@@ -75,11 +72,24 @@ impl Engine {
             neighbours: self
                 .neighbours
                 .iter()
-                .map(|n| n.detector.report(now))
+                .map(|n| self.neighbour_report(n, now))
                 .collect(),
             dropped: dropped
                 .map(|(&reason, &count)| (reason.to_owned(), count))
                 .collect(),
         }
+    }
+
+    /// What is known of a neighbour, with what its datagrams tell.
+    fn neighbour_report(&self, neighbour: &Neighbour, now: Mono) -> NeighbourReport {
+        let mut report = neighbour.detector.report(now);
+        if !report.paths.iter().any(|path| path.heard) {
+            return report; // what it said once is not true for ever
+        }
+        for (network, path) in report.paths.iter_mut().enumerate() {
+            path.loss_in = self.endpoint.loss_in(&report.node, network);
+            path.loss_out = neighbour.loss_out.get(network).copied().flatten();
+        }
+        report
     }
 }

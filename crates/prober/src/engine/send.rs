@@ -5,13 +5,14 @@ use haarb_model::{Mono, Span};
 use haarb_wire::Outgoing;
 
 use super::{Engine, Outlet};
+use crate::switch::SwitchWatch;
 
 impl Engine {
     /// When something is to be sent next.
     pub(super) fn next_send(&self) -> Mono {
         let switches = self.switches.iter().any(Option::is_some);
         let bursts = self.neighbours.iter().filter_map(|n| n.detector.burst_at());
-        [Some(self.next_probe), self.extra]
+        [Some(self.next_probe), self.extra, self.ask_switches]
             .into_iter()
             .flatten()
             .chain(switches.then_some(self.next_switch))
@@ -25,24 +26,34 @@ impl Engine {
         if regular {
             self.next_probe = following(self.next_probe, self.timing.probe_interval, now);
         }
+        let mut bursting = false;
         for index in 0..self.neighbours.len() {
             let detector = &mut self.neighbours[index].detector;
             let burst = detector.burst_at().is_some_and(|at| now >= at);
             if burst {
+                bursting = true;
                 detector.burst_sent(now);
             }
             if burst || regular {
                 self.ask_neighbour(index, outlet);
             }
         }
-        if now >= self.next_switch {
-            self.next_switch = following(self.next_switch, self.timing.switch_interval, now);
-            self.ask_switches(outlet);
+        let round = now >= self.next_switch;
+        if round {
+            let interval = SwitchWatch::interval(&self.timing);
+            self.next_switch = following(self.next_switch, interval, now);
         }
+        let wanted = self.ask_switches.take().is_some();
+        self.ask_switches(round || wanted, now, outlet);
         self.notice_news(now);
-        if regular || self.extra.is_some_and(|at| now >= at) {
-            self.extra = None;
-            self.tell(now, outlet);
+        let news = self.extra.is_some_and(|at| now >= at);
+        if regular || news || bursting {
+            if news {
+                self.extra = None;
+            }
+            // Who is not heard at all may be starting, and waits for our word.
+            let urgent = news || bursting || self.told.values().any(|&bits| bits == 0);
+            self.tell(now, urgent, outlet);
         }
     }
 
@@ -71,10 +82,10 @@ impl Engine {
         }
     }
 
-    fn tell(&mut self, now: Mono, outlet: &mut impl Outlet) {
+    fn tell(&mut self, now: Mono, news: bool, outlet: &mut impl Outlet) {
         self.last_datagram = now;
         for network in 0..self.networks.len() {
-            let Some(bytes) = self.datagram_for(network, now) else {
+            let Some(bytes) = self.datagram_for(network, now, news) else {
                 continue;
             };
             for neighbour in &self.neighbours {
@@ -87,7 +98,7 @@ impl Engine {
 
     /// The next datagram. A payload that does not fit is left out, and the arbiter counts as
     /// silent: what it says does not reach anybody.
-    fn datagram_for(&mut self, network: usize, now: Mono) -> Option<Vec<u8>> {
+    fn datagram_for(&mut self, network: usize, now: Mono, news: bool) -> Option<Vec<u8>> {
         if self.payload_fits {
             let silent = (now >= self.payload_until).then(|| millis(now.since(self.payload_until)));
             let outgoing = Outgoing {
@@ -95,6 +106,7 @@ impl Engine {
                 vip_held: None,
                 heard: &self.told,
                 payload: &self.payload,
+                news,
             };
             match self.endpoint.send(network, &outgoing) {
                 Ok(bytes) => return Some(bytes),
@@ -111,6 +123,7 @@ impl Engine {
             vip_held: None,
             heard: &self.told,
             payload: &[],
+            news,
         };
         self.endpoint.send(network, &bare).ok()
     }
@@ -128,9 +141,13 @@ impl Engine {
         }
     }
 
-    fn ask_switches(&mut self, outlet: &mut impl Outlet) {
+    /// Asks all switches, or those whose answer is overdue.
+    fn ask_switches(&mut self, all: bool, now: Mono, outlet: &mut impl Outlet) {
         for (network, switch) in self.switches.iter_mut().enumerate() {
             let Some(switch) = switch else { continue };
+            if !all && switch.watch.burst_at(now).is_none_or(|at| at > now) {
+                continue;
+            }
             self.echoes += 1;
             match outlet.echo(network, switch.address, self.echoes) {
                 Some(at) => switch.watch.echo_sent(self.echoes, at),

@@ -40,6 +40,14 @@ fn main() -> std::process::ExitCode {
             interface_vanishes,
         ),
         trial("an_address_may_vanish_and_return", address_vanishes),
+        trial(
+            "who_stood_still_judges_nobody_by_it",
+            stands_still_beside_a_living_neighbour,
+        ),
+        trial(
+            "a_death_during_a_stall_is_known_after_it",
+            stands_still_while_the_neighbour_dies,
+        ),
         trial("measure_detection", measure_detection).with_ignored_flag(true),
         trial("measure_cost", measure_cost).with_ignored_flag(true),
     ];
@@ -160,6 +168,42 @@ fn address_vanishes() {
         segment.address("alpha", network, true);
     }
     alpha.until("both again", |seen| whole(&seen.probe.neighbours[0]));
+}
+
+/// The neighbour's packets of all that time wait in the sockets: they are read first, at their
+/// own times.
+fn stands_still_beside_a_living_neighbour() {
+    let (_segment, mut alpha, mut beta) = pair();
+    for server in [&mut alpha, &mut beta] {
+        server.until("whole", |seen| whole(&seen.probe.neighbours[0]));
+    }
+    let before = (alpha.last().silent, beta.last().silent);
+    for stall_ms in [35, 60, 100, 200, 400, 700] {
+        alpha.stall(Duration::from_millis(stall_ms));
+        let from = clock::now();
+        alpha.until("it goes on", |seen| {
+            seen.at.since(from) > Span::from_millis(stall_ms) && whole(&seen.probe.neighbours[0])
+        });
+        // Its kernel answered all the time.
+        beta.until("whole", |seen| {
+            seen.at > from && whole(&seen.probe.neighbours[0])
+        });
+    }
+    assert_eq!((alpha.last().silent, beta.last().silent), before);
+    assert!(alpha.last().stalls >= 1, "the longest is over a lease");
+}
+
+/// Silence counts, but not the time in which nobody listened: the verdict comes after the stall,
+/// and it comes.
+fn stands_still_while_the_neighbour_dies() {
+    let (mut segment, mut alpha, _beta) = pair();
+    alpha.until("whole", |seen| whole(&seen.probe.neighbours[0]));
+    let from = clock::now();
+    alpha.stall(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(50));
+    segment.power_off("beta");
+    let seen = alpha.until("silent", |seen| seen.probe.neighbours[0].silent);
+    assert!(seen.at.since(from) >= Span::from_millis(300));
 }
 
 /// Prints how long after the last sign of life, and after the power-off, the verdict is in the

@@ -190,6 +190,10 @@ pub(crate) struct Seen {
     pub(crate) at: Mono,
     pub(crate) probe: ProbeReport,
     pub(crate) advert: Option<Advert>,
+    /// Reports so far that called the neighbour silent.
+    pub(crate) silent: u32,
+    /// Stalls of its own that the prober noticed and reported.
+    pub(crate) stalls: u32,
 }
 
 /// A prober in a thread, inside a server's namespace.
@@ -197,6 +201,7 @@ pub(crate) struct Server {
     reports: mpsc::Receiver<Report>,
     seen: Seen,
     cpu_us: Arc<AtomicU64>,
+    stall: mpsc::UnboundedSender<Duration>,
     _to_prober: mpsc::Sender<FromArbiter>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -206,6 +211,7 @@ impl Server {
     fn start(server: &'static str, ns: NetNs) -> Self {
         let (link, to_prober, reports) = ArbiterLink::pair();
         let (stop, stopped) = oneshot::channel::<()>();
+        let (stall, mut stalls) = mpsc::unbounded_channel::<Duration>();
         let directive = haarb_api::Directive {
             payload: haarb_api::encode_advert(&Advert {
                 protocol: 1,
@@ -231,6 +237,8 @@ impl Server {
                         tokio::select! {
                             _ = &mut stopped => return,
                             _ = often.tick() => note_cpu(&cpu),
+                            // The whole loop stands still, as under SIGSTOP.
+                            Some(span) = stalls.recv() => std::thread::sleep(span),
                         }
                     }
                 };
@@ -245,6 +253,7 @@ impl Server {
             reports,
             seen: Seen::default(),
             cpu_us,
+            stall,
             _to_prober: to_prober,
             stop: Some(stop),
             thread: Some(thread),
@@ -278,11 +287,18 @@ impl Server {
         match report {
             Report::Probe(probe) => {
                 self.seen.at = clock::now();
+                self.seen.silent += u32::from(probe.neighbours[0].silent);
                 self.seen.probe = probe;
             }
             Report::Advert { advert, .. } => self.seen.advert = Some(advert),
+            Report::Stalled(_) => self.seen.stalls += 1,
             _ => {}
         }
+    }
+
+    /// Has the prober stand still for so long, from now on.
+    pub(crate) fn stall(&self, span: Duration) {
+        self.stall.send(span).expect("it runs");
     }
 
     pub(crate) const fn last(&self) -> &Seen {

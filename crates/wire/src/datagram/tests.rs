@@ -28,8 +28,11 @@ fn sample() -> Datagram {
             session: 9,
             counter: 8,
             networks: 0b11,
+            lost: vec![Some(0), None],
         }],
         payload: b"what the arbiter says".to_vec(),
+        news: true,
+        sent: vec![21, 20],
     }
 }
 
@@ -44,7 +47,10 @@ prop_compose! {
         vip_held in any::<Option<bool>>(),
         hears in prop::collection::vec(("[a-z]{1,8}", any::<(u64, u64, u16)>()), 0..8),
         payload in prop::collection::vec(any::<u8>(), 0..400),
+        news in any::<bool>(),
+        loss in any::<Option<(u32, u8)>>(),
     ) -> Datagram {
+        let count = networks.len();
         Datagram {
             from: node(&from),
             session,
@@ -55,9 +61,17 @@ prop_compose! {
             vip_held,
             hears: hears
                 .into_iter()
-                .map(|(name, (session, counter, networks))| Hears { node: node(&name), session, counter, networks })
+                .map(|(name, (session, counter, networks))| Hears {
+                    node: node(&name),
+                    session,
+                    counter,
+                    networks,
+                    lost: loss.map_or(vec![], |l| vec![(l.1 < LOSS_UNKNOWN).then_some(l.1); count]),
+                })
                 .collect(),
             payload,
+            news,
+            sent: loss.map_or(vec![], |(sent, _)| vec![sent; count]),
         }
     }
 }

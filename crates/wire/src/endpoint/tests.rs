@@ -43,6 +43,7 @@ impl Server {
             vip_held: None,
             heard: &heard,
             payload: b"x",
+            news: false,
         };
         self.end.send(network, &outgoing).expect("it fits")
     }
@@ -322,4 +323,33 @@ fn replays_do_not_keep_a_restarted_server_out() {
         length < 200,
         "the replays are not echoed for ever: {length}"
     );
+}
+
+#[test]
+fn each_direction_of_each_network_has_its_own_loss() {
+    let (mut a, mut b) = pair();
+    for network in [0, 1, 0, 1] {
+        exchange(&mut a, &mut b, network);
+    }
+    // On red every fourth datagram of alpha is lost; on blue all of beta's are.
+    let mut last = None;
+    for round in 0..200 {
+        let red = a.send(0);
+        if round % 4 != 0 {
+            b.receive(0, &red).expect("accepted");
+        }
+        let blue = a.send(1);
+        b.receive(1, &blue).expect("accepted");
+        let red = b.send(0);
+        last = Some(a.receive(0, &red).expect("accepted"));
+        b.send(1);
+    }
+    let near = |share: Option<f32>, to: f32| share.is_some_and(|s| (s - to).abs() < 0.02);
+    let (alpha, beta) = (node("alpha"), node("beta"));
+    assert!(near(b.end.loss_in(&alpha, 0), 0.25));
+    assert!(near(b.end.loss_in(&alpha, 1), 0.0));
+    assert!(near(a.end.loss_in(&beta, 0), 0.0));
+    assert!(near(a.end.loss_in(&beta, 1), 1.0), "known through red");
+    let told = last.expect("one").loss_out;
+    assert!(near(told[0], 0.25) && near(told[1], 0.0));
 }
