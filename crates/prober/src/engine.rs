@@ -17,6 +17,8 @@ use haarb_wire::{DropReason, Endpoint, Seal};
 use crate::detector::{Detector, Facts, Heard};
 use crate::switch::SwitchWatch;
 
+/// Between two looks for a reply that the arbiter waits for. A near switch answers well within.
+const LOOK_AGAIN: Span = Span::from_micros(200);
 /// Under this name a payload is counted that is authentic and makes no sense.
 const BAD_PAYLOAD: &str = "unreadable payload";
 
@@ -321,6 +323,9 @@ impl Engine {
             at = at.min(self.payload_until);
         }
         let patience = self.switch_patience();
+        if self.answer_awaited(now) {
+            at = at.min(now + LOOK_AGAIN);
+        }
         for neighbour in &self.neighbours {
             at = at.min(neighbour.detector.deadline(now));
         }
@@ -329,6 +334,16 @@ impl Engine {
             at = at.min(switch.watch.burst_at(now).unwrap_or(Mono::FAR));
         }
         at
+    }
+
+    /// The arbiter waits for a switch's answer, and replies wake nobody by themselves: they are
+    /// looked for in short steps, for as long as an answer may reasonably take.
+    fn answer_awaited(&self, now: Mono) -> bool {
+        let within = self.timing.probe_interval;
+        self.switches
+            .iter()
+            .flatten()
+            .any(|s| matches!(s.asked, Asked::Since(asked) if now < asked + within))
     }
 
     fn count(&mut self, reason: &'static str) {

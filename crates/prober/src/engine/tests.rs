@@ -160,7 +160,9 @@ impl Pair {
         while self.now < end {
             let wake = self.servers.iter().filter(|s| s.powered);
             let wake = wake.map(|s| s.engine.wake(self.now)).min();
-            let packet = self.wire.keys().next().map(|k| k.0);
+            // Replies wait for the next turn; only datagrams wake a prober.
+            let wakes = |(_, packet): &(usize, Packet)| matches!(packet, Packet::Datagram { .. });
+            let packet = self.wire.iter().find(|(_, p)| wakes(p)).map(|(k, _)| k.0);
             let next = wake.into_iter().chain(packet).min().unwrap_or(end);
             // A wake-up that is asked for in the past looks like a stall to the loop.
             let past = self.now - Span::from_millis(1);
@@ -529,7 +531,7 @@ fn a_long_stall_of_ours_is_reported_and_is_no_silence_of_others() {
 fn a_switch_that_the_arbiter_wants_to_hear_is_asked_and_reported_at_once() {
     let mut pair = Pair::new();
     pair.run(Span::from_secs(2));
-    // Right after a regular round of requests: the next one is 5 ms away.
+    // Right after a regular round of requests: the next one is 10 ms away.
     let rounds = |pair: &Pair| pair.servers[0].engine.next_switch;
     let before = rounds(&pair);
     while rounds(&pair) == before {
