@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haarb_daemon::{ArbiterLink, Context, FromArbiter, Shutdown, clock};
-use haarb_model::{Agent, DirectoryState, Report, Span, SyncReport};
+use haarb_model::{Agent, DirectoryState, Report, SIGNS_PER_LEASE, Span, SyncReport};
 use haarb_wire::ClusterKey;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -33,7 +33,7 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     let digest = context.config.digest;
     let mut link = ArbiterLink::spawn(&context.options.run_dir, Agent::Syncer, digest);
     let lease = context.config.timing.lease;
-    let mut alive = interval(lease.part(10).to_duration());
+    let mut alive = interval(lease.part(SIGNS_PER_LEASE).to_duration());
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut turned = clock::now();
     let mut told = Told::default();

@@ -15,7 +15,7 @@ mod reserve;
 use std::collections::BTreeMap;
 
 use haarb_gate::Doors;
-use haarb_model::{Guard, Mono, Report, Span, VipReport, VipSpec};
+use haarb_model::{Guard, Mono, Report, SIGNS_PER_LEASE, Span, VipReport, VipSpec};
 
 use address::{Step, Wanted};
 pub use event::{Event, Found, Lease, Link, Note, Outcome, ReserveSetup, Setup, VipId, Work};
@@ -404,7 +404,7 @@ impl Plan {
         }
     }
 
-    /// When the next turn is due at the latest. Never further than a tenth of the lease.
+    /// When the next turn is due at the latest. Never further than the next sign of life.
     #[must_use]
     pub fn deadline(&self, now: Mono) -> Mono {
         let reserves = self.reserves.iter().filter_map(|r| r.deadline(now));
@@ -412,7 +412,7 @@ impl Plan {
     }
 
     fn alive_at(&self) -> Mono {
-        self.reported_at + self.lease.part(10)
+        self.reported_at + self.lease.part(SIGNS_PER_LEASE)
     }
 
     /// What a restarted agent must know.
