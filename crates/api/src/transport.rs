@@ -4,6 +4,8 @@
 //! operators. Who may connect is judged by the kernel's peer credentials (unix(7),
 //! `SO_PEERCRED`), not by the mode of the file alone.
 
+mod stream;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,8 @@ use tower::service_fn;
 
 use crate::v1::arbiter_client::ArbiterClient;
 use crate::v1::control_client::ControlClient;
+
+pub use stream::Stream;
 
 /// The socket on which the arbiter waits for its agents.
 #[must_use]
@@ -73,7 +77,7 @@ async fn connect(socket: PathBuf) -> Result<Channel, ConnectError> {
                 Some(stream) => stream,
                 None => UnixStream::connect(path).await?,
             };
-            Ok::<_, io::Error>(TokioIo::new(stream))
+            Ok::<_, io::Error>(TokioIo::new(Stream::new(stream)?))
         }
     });
     // The URI is never used: a Unix socket has no host.

@@ -1,5 +1,6 @@
 //! `haarb-arbiter`: decides for one server. See the library for how.
 
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -14,8 +15,10 @@ use haarb_arbiter::serve::Arbiter;
 use haarb_arbiter::store::{self, Store};
 use haarb_daemon::{Context, Shutdown, clock};
 use haarb_decision::Core;
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Server;
 
 fn main() -> ExitCode {
@@ -60,14 +63,19 @@ async fn arbiter(context: Context) -> anyhow::Result<()> {
     tokio::spawn(
         Server::builder()
             .add_service(hub)
-            .serve_with_incoming(UnixListenerStream::new(agents)),
+            .serve_with_incoming(streams(agents)),
     );
     let control = ControlServer::with_interceptor(Operators::new(sender, journal, changes), guard);
     tokio::spawn(
         Server::builder()
             .add_service(control)
-            .serve_with_incoming(UnixListenerStream::new(operators)),
+            .serve_with_incoming(streams(operators)),
     );
     tracing::info!("arbiter of {} runs", context.me);
     arbiter.run(inbox, shutdown).await
+}
+
+/// The connections that arrive on a socket.
+fn streams(listener: UnixListener) -> impl Stream<Item = io::Result<transport::Stream>> {
+    UnixListenerStream::new(listener).map(|stream| transport::Stream::new(stream?))
 }
