@@ -9,7 +9,7 @@ use haarb_api::{Directive, encode_advert, v1};
 use haarb_config::Config;
 use haarb_daemon::{Context, Shutdown, clock, timer::Alarm};
 use haarb_decision::{Command, Core, Input, Step};
-use haarb_model::{Agent, Mono};
+use haarb_model::{Agent, Mono, ReserveDuties, ServiceDuty, SyncDuty, VipDuty};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::inbox::{Attachment, ConnectionId, Message};
@@ -207,9 +207,11 @@ impl Arbiter {
                     directive.payload_until = duties.links.payload_until;
                     directive.ask_switches = duties.links.ask_switches.clone();
                 }
-                Agent::VipAgent | Agent::Supervisor => directive.reserves = duties.reserves.clone(),
+                Agent::VipAgent | Agent::Supervisor => {
+                    directive.reserves = parts(&duties.reserves, agent);
+                }
                 Agent::Syncer => {
-                    directive.reserves = duties.reserves.clone();
+                    directive.reserves = parts(&duties.reserves, agent);
                     directive.heard = self.core.view().heard();
                 }
                 Agent::LinkWatcher => {}
@@ -231,4 +233,27 @@ impl Arbiter {
     fn status(&self, now: Mono) -> v1::Status {
         status::status(now, &self.config, &self.core, &self.agents)
     }
+}
+
+/// What one agent must hold. The parts of the others are left out, so that a renewal of theirs
+/// wakes nobody else.
+fn parts(reserves: &[ReserveDuties], agent: Agent) -> Vec<ReserveDuties> {
+    let part = |whole: &ReserveDuties| {
+        let mut part = ReserveDuties {
+            reserve: whole.reserve.clone(),
+            role: whole.role,
+            epoch: whole.epoch,
+            vip: VipDuty::default(),
+            services: ServiceDuty::default(),
+            sync: SyncDuty::default(),
+        };
+        match agent {
+            Agent::VipAgent => part.vip = whole.vip.clone(),
+            Agent::Supervisor => part.services = whole.services.clone(),
+            Agent::Syncer => part.sync = whole.sync.clone(),
+            Agent::Prober | Agent::LinkWatcher => {}
+        }
+        part
+    };
+    reserves.iter().map(part).collect()
 }
