@@ -119,11 +119,12 @@ impl Alarms {
             }
         }
         // A prober that starts is not believed until it has proven that it is no replay: every
-        // start costs a datagram or two, and is no reason for an alarm.
+        // start costs a datagram or two. What was overtaken on the way is late: a cable that is
+        // plugged in again brings such ones. Neither is a reason for an alarm.
         let suspicious = view
             .dropped
             .iter()
-            .filter(|(reason, _)| *reason != "not proven");
+            .filter(|(reason, _)| !["not proven", "late"].contains(&reason.as_str()));
         let dropped: u64 = suspicious.map(|(_, count)| count).sum();
         if dropped > self.dropped {
             self.dropped_at = Some(clock.now());
@@ -133,7 +134,7 @@ impl Alarms {
             .dropped_at
             .is_some_and(|at| !clock.passed(at, DROPPED_FOR))
         {
-            let text = "Datagrams were dropped: wrong key, replay, another cluster, or garbled. They have no effect. Look at the key files and at who sends them: `haarb status --json`.";
+            let text = "Datagrams were dropped: wrong key, recorded in an earlier run, another cluster, or garbled. They have no effect. Look at the key files and at who sends them: `haarb status --json`.";
             add("X4", Severity::Minor, "", text.into());
         }
         match mode.mode {

@@ -92,7 +92,7 @@ pub struct ProbeReport {
     pub switches: Vec<SwitchReport>,
     /// One per other server.
     pub neighbours: Vec<NeighbourReport>,
-    /// Datagrams dropped since start, by reason (rule X4): `wrong key`, `replay`, ...
+    /// Datagrams dropped since start, by reason (rule X4): `wrong key`, `late`, ...
     pub dropped: BTreeMap<String, u64>,
 }
 

@@ -19,8 +19,10 @@ pub enum DropReason {
     NotForUs,
     /// Sent on another network than the one it arrived on.
     WrongNetwork,
-    /// Its counter was seen already, or is lower than one that was.
-    Replay,
+    /// Of the sender's present run, but not after the last one on this network: overtaken on the
+    /// way, delivered twice, or sent again by somebody. Cables that are plugged in again bring
+    /// such ones, so they are no reason for an alarm; they have no effect whatever they are.
+    Late,
     /// From a run of the sender's prober that a later one has replaced.
     OlderSession,
     /// From a run of the sender's prober that has not yet shown that it hears us: usual for
@@ -39,7 +41,7 @@ impl DropReason {
         Self::UnknownNode,
         Self::NotForUs,
         Self::WrongNetwork,
-        Self::Replay,
+        Self::Late,
         Self::OlderSession,
         Self::NotProven,
     ];
@@ -56,7 +58,7 @@ impl DropReason {
             Self::UnknownNode => "unknown node",
             Self::NotForUs => "not for us",
             Self::WrongNetwork => "wrong network",
-            Self::Replay => "replay",
+            Self::Late => "late",
             Self::OlderSession => "older session",
             Self::NotProven => "not proven",
         }

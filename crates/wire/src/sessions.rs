@@ -220,7 +220,7 @@ impl Current {
             .get_mut(arrival.network)
             .ok_or(DropReason::WrongNetwork)?;
         if counter <= *highest {
-            return Err(DropReason::Replay);
+            return Err(DropReason::Late);
         }
         *highest = counter;
         let newest = counter > self.newest;

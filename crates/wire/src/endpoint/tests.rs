@@ -140,7 +140,7 @@ fn a_replayed_datagram_has_no_effect() {
         let _ = a.receive(0, &bytes);
     }
     for bytes in &recorded {
-        assert_eq!(b.receive(0, bytes), Err(DropReason::Replay));
+        assert_eq!(b.receive(0, bytes), Err(DropReason::Late));
         assert_eq!(b.receive(1, bytes), Err(DropReason::WrongNetwork));
     }
     let own = b.send(0);
@@ -235,7 +235,7 @@ fn on_one_network_order_is_kept() {
     let first = a.send(0);
     let second = a.send(0);
     assert!(b.receive(0, &second).is_ok());
-    assert_eq!(b.receive(0, &first), Err(DropReason::Replay));
+    assert_eq!(b.receive(0, &first), Err(DropReason::Late));
 }
 
 #[test]

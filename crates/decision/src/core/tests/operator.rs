@@ -74,3 +74,17 @@ fn the_record_says_who_left_cleanly() {
     bench.neighbour(Role::Standby, 4);
     assert!(bench.core.record().left.is_empty(), "it is back");
 }
+
+#[test]
+fn what_came_late_is_no_alarm_and_what_is_forged_is_one() {
+    let mut bench = Bench::standby();
+    let dropped = |bench: &mut Bench, reason: &str| {
+        let mut probe = bench.probe();
+        probe.dropped = BTreeMap::from([(reason.into(), 7)]);
+        bench.feed(Input::Report(Agent::Prober, Report::Probe(probe)));
+        bench.core.alarms().any(|alarm| alarm.rule == "X4")
+    };
+    assert!(!dropped(&mut bench, "late"));
+    assert!(!dropped(&mut bench, "not proven"));
+    assert!(dropped(&mut bench, "wrong key"));
+}
