@@ -139,8 +139,8 @@ pub struct NeighbourReport {
     pub last_heard: Option<Mono>,
     /// About to be called silent: the confirming burst runs (dead-after minus a part).
     pub suspect: bool,
-    /// No sign of life for `dead-after`, on any network, at least three ECHO replies missing on
-    /// every network that is up, the confirming burst unanswered. Also true where nothing was ever heard for as long.
+    /// No sign of life for `dead-after`, on any network, at least ten ECHO replies missing on
+    /// every network that is up, most of them of the confirming burst. Also true where nothing was ever heard for as long.
     pub silent: bool,
     /// The `dead-after` in force: it stretches with measured loss.
     pub dead_after: crate::Span,
