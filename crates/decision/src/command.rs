@@ -335,6 +335,12 @@ fn clear(core: &mut Core, i: usize, now: Mono) -> String {
     if let Some(run) = core.view.services.get_mut(&name) {
         run.failed.clear();
     }
+    // The same where a hand-over because of the failure is under way.
+    if let Some(handing) = &mut reserve.handing
+        && handing.then == Role::Failed
+    {
+        handing.then = Role::Standby;
+    }
     if reserve.role == Role::Failed {
         core.reserves[i].role = Role::Starting;
         core.reserves[i].since = now;
