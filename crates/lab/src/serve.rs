@@ -5,6 +5,9 @@
 //! therefore proves that this server still held that address when it answered: the kernel refuses a
 //! source address that is not its own.
 //!
+//! Like the client it runs at real-time priority where that is allowed: it is a part of the measure, and
+//! an answer that is late because the processors are busy says nothing of who held the address.
+//!
 //! With a directory to write to it also keeps a numbered, checksummed file history there
 //! ([`crate::history`]).
 
@@ -88,6 +91,8 @@ pub fn run(options: &Options) -> io::Result<()> {
                 }
             })?;
     }
+    // After the writer was started, which is no part of the measure.
+    crate::client::go_realtime();
     let sockets: Vec<OwnedFd> = std::iter::once(v4).chain(v6).collect();
     loop {
         let mut fds: Vec<PollFd<'_>> = sockets
