@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -93,6 +94,8 @@ pub struct Journal {
     kept: Arc<Mutex<VecDeque<Entry>>>,
     live: broadcast::Sender<Entry>,
     disk: SyncSender<Entry>,
+    /// Events that found the queue to the disk full.
+    turned_away: Arc<AtomicU64>,
 }
 
 impl Journal {
@@ -108,13 +111,18 @@ impl Journal {
             VecDeque::new()
         });
         let (disk, waiting) = sync_channel::<Entry>(WAITING);
+        let torn = ends_amid_a_line(&path);
+        let turned_away = Arc::new(AtomicU64::new(0));
+        let theirs = Arc::clone(&turned_away);
         let spawned = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
                 let mut writer = Writer {
                     path,
                     file: None,
+                    torn,
                     lost: 0,
+                    turned_away: theirs,
                 };
                 for entry in waiting {
                     writer.write(&entry);
@@ -129,6 +137,7 @@ impl Journal {
             kept: Arc::new(Mutex::new(kept)),
             live,
             disk,
+            turned_away,
         }
     }
 
@@ -178,10 +187,14 @@ impl Journal {
         kept.push_back(entry.clone());
         drop(kept);
         if let Err(TrySendError::Full(_)) = self.disk.try_send(entry.clone()) {
-            tracing::warn!(
-                "the disk does not keep up: event {} stays in memory only",
-                entry.seq
-            );
+            let before = self.turned_away.fetch_add(1, Ordering::Relaxed);
+            // Said when it begins; how many there were is said when the disk goes on.
+            if before == 0 {
+                tracing::warn!(
+                    "the disk does not keep up: events from {} on stay in memory only",
+                    entry.seq
+                );
+            }
         }
         // Nobody follows: fine.
         let _ = self.live.send(entry);
@@ -249,24 +262,54 @@ fn read_back(path: &Path) -> io::Result<VecDeque<Entry>> {
     Ok(kept)
 }
 
+/// Whether a power cut left the last line without its end.
+fn ends_amid_a_line(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        Ok(last[0])
+    };
+    // No file, or an empty one: nothing is torn.
+    last().is_ok_and(|last| last != b'\n')
+}
+
 struct Writer {
     path: PathBuf,
     file: Option<File>,
+    /// The last line on the disk may lack its end.
+    torn: bool,
+    /// Events that the disk refused since it last took one.
     lost: u64,
+    turned_away: Arc<AtomicU64>,
 }
 
 impl Writer {
     fn write(&mut self, entry: &Entry) {
-        if let Err(error) = self.try_write(entry) {
-            self.file = None;
-            self.lost += 1;
-            // Said once, then once in a while: a full disk must not fill a log elsewhere.
-            if self.lost.is_power_of_two() {
-                tracing::warn!(
-                    "{}: {error}; {} event(s) are in memory only",
-                    self.path.display(),
-                    self.lost
-                );
+        match self.try_write(entry) {
+            Ok(()) => {
+                let missing = self.lost + self.turned_away.swap(0, Ordering::Relaxed);
+                self.lost = 0;
+                if missing > 0 {
+                    tracing::info!(
+                        "{}: written again; {missing} event(s) are not in it",
+                        self.path.display()
+                    );
+                }
+            }
+            Err(error) => {
+                self.file = None;
+                self.torn = true;
+                self.lost += 1;
+                // Said once, then once in a while: a full disk must not fill a log elsewhere.
+                if self.lost.is_power_of_two() {
+                    tracing::warn!(
+                        "{}: {error}; {} event(s) are in memory only",
+                        self.path.display(),
+                        self.lost
+                    );
+                }
             }
         }
     }
@@ -281,9 +324,13 @@ impl Writer {
                     .open(&self.path)?,
             ),
         };
-        let mut line = serde_json::to_vec(entry)?;
+        // A full disk may have taken a part of a line: it must not swallow the next one.
+        let mut line = if self.torn { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut line, entry)?;
         line.push(b'\n');
-        file.write_all(&line)
+        file.write_all(&line)?;
+        self.torn = false;
+        Ok(())
     }
 }
 

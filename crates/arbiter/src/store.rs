@@ -3,7 +3,7 @@
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use haarb_decision::{Record, RecordReserve};
 use haarb_model::{Epoch, NodeName, ReserveName};
@@ -12,7 +12,24 @@ use serde::{Deserialize, Serialize};
 /// Writes the newest record to disk, never holding up its caller.
 #[derive(Debug)]
 pub struct Store {
-    newest: Sender<Vec<u8>>,
+    place: Arc<Place>,
+}
+
+/// Where one record waits for the disk. A newer one takes the place of the one that waits, so
+/// that a disk that stands still costs the memory of one record, however long.
+#[derive(Debug, Default)]
+struct Place {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    newest: Option<Vec<u8>>,
+    /// Records that never reached the disk, because a newer one came before it was ready.
+    passed_over: u64,
+    /// Nobody saves any more.
+    ended: bool,
 }
 
 fn file(state_dir: &Path) -> PathBuf {
@@ -45,30 +62,81 @@ impl Store {
     /// Starts the writing thread.
     #[must_use]
     pub fn open(state_dir: &Path) -> Self {
-        let (newest, waiting) = channel::<Vec<u8>>();
         let path = file(state_dir);
+        let place = Arc::new(Place::default());
+        let theirs = Arc::clone(&place);
         let spawned = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || {
-                while let Ok(mut bytes) = waiting.recv() {
-                    // Only the newest counts.
-                    while let Ok(newer) = waiting.try_recv() {
-                        bytes = newer;
-                    }
-                    if let Err(error) = replace(&path, &bytes) {
-                        tracing::warn!("{}: {error}; the epoch is in memory only", path.display());
-                    }
-                }
-            });
+            .spawn(move || write_behind(&path, &theirs, replace));
         if let Err(error) = spawned {
             tracing::error!("the epoch is not written to disk: no thread ({error})");
         }
-        Self { newest }
+        Self { place }
     }
 
-    /// Hands over a record to be written. Never waits.
+    /// Hands over a record to be written. Never waits for the disk.
     pub fn save(&self, record: &Record) {
-        let _ = self.newest.send(encode(record));
+        self.place.put(encode(record));
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.place.lock().ended = true;
+        self.place.changed.notify_one();
+    }
+}
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock is held by either side only while one pointer is exchanged.
+    fn put(&self, bytes: Vec<u8>) {
+        let mut waiting = self.lock();
+        let older = waiting.newest.replace(bytes);
+        waiting.passed_over += u64::from(older.is_some());
+        drop(waiting);
+        self.changed.notify_one();
+        drop(older);
+    }
+
+    /// Waits for the next record; `None` once nobody saves any more and nothing waits.
+    fn take(&self) -> Option<(Vec<u8>, u64)> {
+        let nothing = |waiting: &mut Waiting| waiting.newest.is_none() && !waiting.ended;
+        let mut waiting = self
+            .changed
+            .wait_while(self.lock(), nothing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let passed_over = std::mem::take(&mut waiting.passed_over);
+        Some((waiting.newest.take()?, passed_over))
+    }
+}
+
+/// Writes what waits until nobody saves any more. Trouble is said when it begins and when it
+/// has ended, not with every record.
+fn write_behind(path: &Path, place: &Place, mut write: impl FnMut(&Path, &[u8]) -> io::Result<()>) {
+    let (mut failing, mut missed) = (false, 0);
+    while let Some((bytes, passed_over)) = place.take() {
+        missed += passed_over;
+        match write(path, &bytes) {
+            Ok(()) if failing => {
+                tracing::info!(
+                    "{}: written again; {missed} older record(s) never were",
+                    path.display()
+                );
+                (failing, missed) = (false, 0);
+            }
+            Ok(()) => missed = 0,
+            Err(error) => {
+                missed += 1;
+                if !failing {
+                    tracing::warn!("{}: {error}; the epoch is in memory only", path.display());
+                    failing = true;
+                }
+            }
+        }
     }
 }
 
@@ -194,6 +262,35 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         replace(&file(directory.path()), &encode(&record())).expect("a file");
         assert_eq!(load(directory.path()), record());
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_keeps_one_record_waiting_the_newest() {
+        let place = Arc::new(Place::default());
+        let theirs = Arc::clone(&place);
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let disk = std::thread::spawn(move || {
+            let mut written = Vec::new();
+            write_behind(Path::new("record.json"), &theirs, |_, bytes| {
+                begun.send(()).expect("a test that listens");
+                wait.recv().expect("a disk that goes on at last");
+                written.push(bytes.to_vec());
+                Ok(())
+            });
+            written
+        });
+        place.put(vec![0]);
+        has_begun.recv().expect("the disk has taken the first");
+        for number in 1..=200 {
+            place.put(vec![number]);
+        }
+        assert_eq!(place.lock().newest, Some(vec![200]));
+        assert_eq!(place.lock().passed_over, 199);
+        place.lock().ended = true;
+        go_on.send(()).expect("the disk waits");
+        go_on.send(()).expect("the disk waits");
+        assert_eq!(disk.join().expect("no panic"), [vec![0], vec![200]]);
     }
 
     #[test]

@@ -57,7 +57,73 @@ fn a_torn_last_line_costs_that_line_only() {
     text.push_str("{\"seq\":2,\"at_un");
     std::fs::write(&path, text).expect("the log");
 
-    assert_eq!(journal(directory.path()).since(0).0.len(), 1);
+    let next = journal(directory.path());
+    assert_eq!(next.since(0).0.len(), 1);
+    // Nor does it swallow what comes after it.
+    next.note(event("sip", Role::Taking, Role::Active));
+    wait_for_lines(directory.path(), 3);
+    assert_eq!(journal(directory.path()).since(0).0.len(), 2);
+}
+
+/// Notes events until the queue to the disk is full for certain.
+fn note_too_many(journal: &Journal) -> u64 {
+    // One is in the hands of the writer.
+    let many = WAITING + 1 + 100;
+    for _ in 0..many {
+        journal.note(event("sip", Role::Standby, Role::Taking));
+    }
+    many as u64
+}
+
+#[test]
+fn a_disk_that_stands_still_holds_nobody_up_and_what_it_misses_is_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = journal(directory.path());
+    let path = directory.path().join("events.jsonl");
+    // To open it takes as long as nobody reads it.
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+    let noted = note_too_many(&journal);
+    let turned_away = journal.turned_away.load(Ordering::Relaxed);
+    assert!((100..=101).contains(&turned_away), "{turned_away}");
+    assert_eq!(journal.since(0).0.len() as u64, noted, "all in memory");
+
+    // The disk goes on: what waited is written, and the count is told and begins anew.
+    let written = BufReader::new(File::open(&path).expect("the fifo")).lines();
+    let waited = usize::try_from(noted - turned_away).expect("a small number");
+    assert_eq!(written.take(waited).flatten().count(), waited);
+    for _ in 0..2000 {
+        if journal.turned_away.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the count was not told in ten seconds");
+}
+
+#[test]
+fn a_full_disk_costs_the_events_of_its_time_and_no_others() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let turned_away = Arc::new(AtomicU64::new(2));
+    let mut writer = Writer {
+        path: "/dev/full".into(),
+        file: None,
+        torn: false,
+        lost: 0,
+        turned_away: Arc::clone(&turned_away),
+    };
+    let journal = journal(Path::new("/nonexistent/haarb"));
+    journal.note(event("sip", Role::Standby, Role::Taking));
+    let entry = journal.since(0).0.remove(0);
+    writer.write(&entry);
+    writer.write(&entry);
+    assert_eq!((writer.lost, writer.torn), (2, true));
+
+    // The file system took a part of the second one.
+    writer.path = directory.path().join("events.jsonl");
+    std::fs::write(&writer.path, b"{\"seq\":2,\"at_un").expect("the log");
+    writer.write(&entry);
+    assert_eq!((writer.lost, turned_away.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!(read_back(&writer.path).expect("the log"), [entry]);
 }
 
 #[test]
@@ -71,10 +137,13 @@ fn without_a_disk_everything_is_in_memory() {
 /// memory, and nobody waited.
 fn notes_without_waiting(path: PathBuf) {
     let (disk, waiting) = sync_channel::<Entry>(WAITING);
+    let turned_away = Arc::new(AtomicU64::new(0));
     let mut writer = Writer {
         path,
         file: None,
+        torn: false,
         lost: 0,
+        turned_away: Arc::clone(&turned_away),
     };
     std::thread::spawn(move || waiting.into_iter().for_each(|entry| writer.write(&entry)));
     let journal = Journal {
@@ -82,6 +151,7 @@ fn notes_without_waiting(path: PathBuf) {
         kept: Arc::default(),
         live: broadcast::channel(WAITING).0,
         disk,
+        turned_away,
     };
     let (done, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
