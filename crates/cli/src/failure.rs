@@ -3,6 +3,8 @@
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
+use haarb_daemon::Voice;
+
 /// Why a command was refused or failed: one line per problem, each with what, why and what
 /// to do. A reader of standard output that went away is not one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +12,8 @@ pub(crate) enum Failure {
     Lines(String),
     /// Standard output was closed: nobody wants the rest.
     NobodyReads,
+    /// It has been said already.
+    Said,
 }
 
 impl Failure {
@@ -21,12 +25,22 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::NobodyReads => ExitCode::SUCCESS,
+            Self::Said => ExitCode::FAILURE,
             Self::Lines(lines) => {
                 let mut err = std::io::stderr().lock();
                 for line in lines.lines() {
                     let _ = writeln!(err, "haarb: {line}");
                 }
                 ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Says it where nobody may read: without waiting.
+    pub(crate) fn say(&self, voice: &Voice) {
+        if let Self::Lines(lines) = self {
+            for line in lines.lines() {
+                voice.say(format!("haarb: {line}"));
             }
         }
     }

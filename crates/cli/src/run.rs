@@ -8,24 +8,24 @@
 mod backoff;
 mod child;
 mod crew;
+mod ears;
 mod preflight;
 mod stop;
-mod voice;
 
 use std::path::Path;
 use std::time::Duration;
 
 use haarb_api::transport::connect_control;
 use haarb_api::v1;
-use haarb_daemon::{Options, Shutdown};
-use tokio::time::Instant;
+use haarb_daemon::{Options, Shutdown, Voice};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::control::with;
 use crate::failure::{Failure, print};
 
 use crew::Crew;
 use preflight::Ready;
-use voice::Voice;
 
 /// A daemon as `haarb run` sees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,22 +40,30 @@ pub(crate) struct Daemon {
     /// neighbours that all is well. Behind both stand the leases: without an arbiter the
     /// keepers stop the services and the kernel ends the addresses.
     pub(crate) lets_go: bool,
+    /// Real-time priority from its start on.
+    pub(crate) on_path: bool,
 }
 
 /// In the order in which they are started.
 pub(crate) const DAEMONS: [Daemon; 6] = [
-    daemon("haarb-arbiter", false),
-    daemon("haarb-vip-agent", true),
-    daemon("haarb-supervisor", true),
-    daemon("haarb-link-watcher", false),
-    daemon("haarb-prober", false),
-    daemon("haarb-syncer", false),
+    daemon("haarb-arbiter", false, true),
+    daemon("haarb-vip-agent", true, true),
+    daemon("haarb-supervisor", true, true),
+    daemon("haarb-link-watcher", false, true),
+    daemon("haarb-prober", false, true),
+    daemon("haarb-syncer", false, false),
 ];
 
-const fn daemon(name: &'static str, lets_go: bool) -> Daemon {
-    Daemon { name, lets_go }
+const fn daemon(name: &'static str, lets_go: bool, on_path: bool) -> Daemon {
+    Daemon {
+        name,
+        lets_go,
+        on_path,
+    }
 }
 
+/// How long the last lines wait for their reader.
+const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 /// Between two attempts to reach an arbiter that is starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A server that is not up by then has a problem that the operator should hear of.
@@ -64,19 +72,43 @@ const UP_WITHIN: Duration = Duration::from_secs(10);
 /// Runs the server until a signal stops it.
 pub(crate) fn run(options: &Options, bin_dir: Option<&Path>) -> Result<(), Failure> {
     let ready = preflight::check(options, bin_dir)?;
-    let voice = Voice::start();
+    let voice = Voice::start("haarb");
     for warning in &ready.warnings {
         voice.say(format!("haarb: {warning}"));
     }
-    let outcome = with(serve(options, &ready, &voice));
-    voice.finish();
+    let outcome = with(serve(options, &ready, &voice)).map_err(|failure| {
+        failure.say(&voice);
+        Failure::Said
+    });
+    voice.finish(FLUSH_WITHIN);
     outcome
+}
+
+/// Tells standard output, and waits only for a moment for its reader: there are daemons to be
+/// tended. A thread of its own, because a runtime would wait for one of its own at the end.
+async fn tell(text: String) {
+    let (done, told) = oneshot::channel();
+    let started = std::thread::Builder::new().spawn(move || {
+        // Nobody wants it: fine.
+        let _ = print(&text);
+        let _ = done.send(());
+    });
+    if started.is_ok() {
+        let _ = timeout(FLUSH_WITHIN, told).await;
+    }
 }
 
 async fn serve(options: &Options, ready: &Ready, voice: &Voice) -> Result<(), Failure> {
     let no_signals = |e| Failure::new(format!("the kernel refuses signal handlers: {e}"));
     let mut shutdown = Shutdown::listen().map_err(no_signals)?;
-    let mut crew = Crew::new(options, ready, voice.clone()).map_err(no_signals)?;
+    // A daemon that died is started again within its lease, however busy the processors are.
+    // Where it is refused, the daemons say so.
+    haarb_daemon::schedule_real_time();
+    let mut crew = Crew::new(options, ready, voice.clone()).map_err(|e| {
+        Failure::new(format!(
+            "the kernel refuses what it takes to run daemons: {e}"
+        ))
+    })?;
     let began = Instant::now();
     crew.start_all();
     let up = async {
@@ -110,13 +142,14 @@ async fn announce(options: &Options, ready: &Ready, voice: &Voice, began: Instan
             }
         }
     }
-    let _ = print(&format!(
+    tell(format!(
         "haarb: {} of cluster {} is up: {} daemons, ready after {}ms\n",
         ready.me,
         ready.config.cluster,
         DAEMONS.len(),
         began.elapsed().as_millis()
-    ));
+    ))
+    .await;
 }
 
 /// Returns when every agent is attached; `missing` says what is waited for meanwhile.

@@ -2,7 +2,7 @@
 //! stops, and that nothing outlives it. Needs CAP_NET_ADMIN for the refusal to be silent, so
 //! an ordinary user runs it in a user namespace of its own.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -298,6 +298,72 @@ fn a_daemon_that_goes_on_dying_is_started_with_growing_pauses() {
         );
     }
     assert!(run.said.iter().any(|l| l == "haarb-syncer: no disk"));
+}
+
+/// A pipe that is full and that nobody reads, and the end that keeps it from being closed.
+fn unread() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let (reader, writer) = std::io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    // Whole pages first, then the rest byte by byte.
+    for block in [&[b'x'; 4096][..], b"x"] {
+        while (&writer).write(block).is_ok() {}
+    }
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_journal_that_stands_still_holds_up_neither_the_daemons_nor_their_restart_nor_the_end() {
+    let lab = Lab::new();
+    let starts = lab.path().join("starts");
+    lab.daemon(
+        "haarb-prober",
+        &PATIENT.replacen(
+            "echo up $$ >&2",
+            &format!("echo $$ >> {}", starts.display()),
+            1,
+        ),
+    );
+    // Far more than every pipe and queue on the way takes.
+    let through = lab.path().join("through");
+    let talks = format!("yes | head -c 2000000 >&2\ntouch {}", through.display());
+    lab.daemon(
+        "haarb-syncer",
+        &PATIENT.replacen("echo up $$ >&2", &talks, 1),
+    );
+    let (_out, stdout) = unread();
+    let (_err, stderr) = unread();
+    let child = lab.command().stdout(stdout).stderr(stderr).spawn().unwrap();
+    let (_, lines) = channel();
+    let mut run = Run {
+        child,
+        lines,
+        said: Vec::new(),
+    };
+    until("a daemon that talks goes on", || through.exists());
+    let pids = || -> Vec<i32> {
+        let text = std::fs::read_to_string(&starts).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    };
+    until("the prober starts", || pids().len() == 1);
+    kill(Pid::from_raw(pids()[0]), Signal::SIGKILL).unwrap();
+    until("the prober is started again", || pids().len() == 2);
+    run.signal(Signal::SIGTERM);
+    let mut status = None;
+    until("it ends", || {
+        status = run.child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod options;
 mod realtime;
 mod start;
 pub mod timer;
+mod voice;
 
 pub use link::{ArbiterLink, FromArbiter};
 pub use options::Options;
@@ -22,3 +23,4 @@ pub use realtime::{
     schedule as schedule_real_time,
 };
 pub use start::{Context, Shutdown, run};
+pub use voice::Voice;

@@ -1,41 +1,65 @@
-//! Logging that never holds up a daemon: lines go through a bounded queue to a thread of
-//! their own. When standard error stands still, lines are dropped, not waited for.
+//! Logging that never holds up a daemon, and its last words.
+//!
+//! Everything goes to standard error by way of [`Voice`]. A panic does too: the standard hook
+//! writes from the thread that panicked, and where nobody reads, that thread would stand still
+//! for ever with all that it holds.
 
-use std::io::Write;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Lines that may wait for a slow reader: some seconds of a bad day, below 1 MiB.
-const QUEUE_LINES: usize = 4096;
+use crate::Voice;
 
-/// Starts logging to standard error, filtered by `HAARB_LOG` (default `info`). The guard
-/// writes out what waits when it is dropped.
-pub(crate) fn start() -> WorkerGuard {
+/// How long a daemon that panicked waits for the reader of its last words: well below a lease.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(100);
+/// As Rust's own.
+const PANICKED: i32 = 101;
+
+/// Starts logging, filtered by `HAARB_LOG` (default `info`).
+pub(crate) fn start(voice: &Voice) {
     let filter = EnvFilter::try_from_env("HAARB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let (subscriber, guard) = logger(std::io::stderr(), filter);
     // A second start in one process (tests) keeps the first logger.
-    let _ = subscriber.try_init();
-    guard
+    let _ = logger(voice.clone(), filter).try_init();
 }
 
-fn logger(
-    to: impl Write + Send + 'static,
-    filter: EnvFilter,
-) -> (impl Subscriber + Send + Sync, WorkerGuard) {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(QUEUE_LINES)
-        .lossy(true)
-        .finish(to);
-    let subscriber = tracing_subscriber::fmt()
+fn logger(voice: Voice, filter: EnvFilter) -> impl Subscriber + Send + Sync {
+    tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(move || voice.clone())
         .with_target(false)
         .with_ansi(false)
-        .finish();
-    (subscriber, guard)
+        .finish()
+}
+
+/// From now on a panic, in whichever thread or task, ends the process with status 101.
+///
+/// Half a daemon is worse than none: a task that died alone would leave one that looks alive and
+/// does not do its work. One that has ended is started again at once, and what it held is bound
+/// to a lease. Nothing is unwound: what a process holds must survive its SIGKILL anyway.
+pub(crate) fn die_of_panics(name: String, voice: &Voice) {
+    let voice = voice.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        voice.say(last_words(&name, info));
+        voice.finish(LAST_WORDS_WITHIN);
+        std::process::exit(PANICKED);
+    }));
+}
+
+fn last_words(name: &str, info: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("without a name");
+    let backtrace = Backtrace::capture();
+    let trace = match backtrace.status() {
+        BacktraceStatus::Captured => format!("\n{backtrace}"),
+        _ => String::new(),
+    };
+    format!(
+        "{name}: thread {thread} {info}\n{name}: this is a bug; the daemon ends and is started again{trace}"
+    )
 }
 
 #[cfg(test)]
@@ -46,21 +70,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::voice::QUEUE_LINES;
 
     /// Many more lines than the queue and the pipe have room for; what follows happens only if
     /// none of them was waited for.
     fn talk(to: File) -> u32 {
         let (done, told) = mpsc::channel();
         std::thread::spawn(move || {
-            let (subscriber, guard) = logger(to, EnvFilter::new("info"));
+            let voice = Voice::start_into("haarb-x", to);
+            let subscriber = logger(voice, EnvFilter::new("info"));
             tracing::subscriber::with_default(subscriber, || {
                 for number in 0..4 * QUEUE_LINES as u32 {
                     tracing::info!("a line that nobody reads, number {number}");
                 }
             });
             let _ = done.send(4 * QUEUE_LINES as u32);
-            // Its end waits for a reader, but not for ever; not what is tested here.
-            std::mem::forget(guard);
         });
         let patience = Duration::from_secs(60);
         told.recv_timeout(patience).expect("it never waits")

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use haarb_config::Config;
 use haarb_model::NodeName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::Options;
+use crate::{Options, Voice};
+
+/// How long the end waits for the reader of the log.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Parser)]
 #[command(version, about = None, long_about = None)]
@@ -57,27 +61,47 @@ impl Shutdown {
 }
 
 /// Starts a daemon: reads its options and configuration, starts logging, runs `body` on a
-/// single-threaded runtime. Whatever goes wrong is one line per problem on standard error.
+/// single-threaded runtime. Whatever goes wrong is one line per problem on standard error, which
+/// may be read late or never: nothing waits for it.
 ///
-/// Exit status: 0 the body ended well, 1 it failed or could not start, 2 wrong usage.
+/// Exit status: 0 the body ended well, 1 it failed or could not start, 2 wrong usage, 101 a
+/// panic, wherever in the process.
 pub fn run<F>(body: impl FnOnce(Context) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
     // clap ends the process with status 2 on wrong usage, 0 on --help and --version.
     let CommandLine { options } = CommandLine::parse();
-    let (config, me) = match options.load_config() {
-        Ok(loaded) => loaded,
-        Err(problems) => return fail(&problems),
+    let (name, voice) = (own_name(), Voice::start(&own_name()));
+    let code = match started(options, &name, &voice, body) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problems) => {
+            for line in problems.lines() {
+                voice.say(format!("{name}: {line}"));
+            }
+            ExitCode::FAILURE
+        }
     };
-    let _guard = crate::log::start();
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    voice.finish(LAST_WORDS_WITHIN);
+    code
+}
+
+fn started<F>(
+    options: Options,
+    name: &str,
+    voice: &Voice,
+    body: impl FnOnce(Context) -> F,
+) -> Result<(), String>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let (config, me) = options.load_config()?;
+    crate::log::start(voice);
+    crate::log::die_of_panics(name.to_owned(), voice);
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("no event loop: {error}")),
-    };
+        .map_err(|error| format!("no event loop: {error}"))?;
     let outcome = runtime.block_on(body(Context {
         options,
         config,
@@ -85,24 +109,12 @@ where
     }));
     // Threads that still read a disk or wait for a process do not hold up the end.
     runtime.shutdown_background();
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}")),
-    }
+    outcome.map_err(|error| format!("{error:#}"))
 }
 
-fn fail(problems: &str) -> ExitCode {
-    let program = std::env::args_os()
-        .next()
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    let name = program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    for line in problems.lines() {
-        eprintln!("{name}: {line}");
-    }
-    ExitCode::FAILURE
+fn own_name() -> String {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let program = program.unwrap_or_default();
+    let name = program.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }

@@ -48,6 +48,11 @@ pub fn main(label: &str) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    // The standard hook waits for the reader of standard error.
+    let own = label.to_owned();
+    std::panic::set_hook(Box::new(move |info| {
+        output::print(&own, &format!("keeper: {info}; this is a bug"));
+    }));
     match Keeper::new(label, listener).and_then(|mut keeper| keeper.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,5 +1,4 @@
-//! One daemon as a child process: started so that it cannot outlive `haarb run`, its output
-//! passed on line by line with its name in front.
+//! One daemon as a child process: started so that it cannot outlive `haarb run`.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,15 +10,9 @@ use std::process::{Command, Stdio};
 use haarb_daemon::Options;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe::Receiver;
-use tokio::task::JoinSet;
 
 use super::Daemon;
-use super::voice::Voice;
-
-/// A longer line is cut in two: memory has a bound.
-const LINE_BYTES_MAX: usize = 8192;
+use super::ears::Ears;
 
 /// What systemd means for `haarb run` alone.
 const NOT_PASSED_ON: [&str; 6] = [
@@ -31,15 +24,14 @@ const NOT_PASSED_ON: [&str; 6] = [
     "LISTEN_FDNAMES",
 ];
 
-/// Starts a daemon, its output passed on by tasks in `pipes`. Whoever calls it reaps the
-/// process (`waitpid`).
+/// Starts a daemon, its output passed on by `ears`. Whoever calls it reaps the process
+/// (`waitpid`).
 pub(super) fn start(
     daemon: &Daemon,
     bin_dir: &Path,
     options: &Options,
     me: &str,
-    voice: &Voice,
-    pipes: &mut JoinSet<()>,
+    ears: &mut Ears,
 ) -> io::Result<Pid> {
     let mut command = Command::new(bin_dir.join(daemon.name));
     command
@@ -53,11 +45,11 @@ pub(super) fn start(
     for name in NOT_PASSED_ON {
         command.env_remove(name);
     }
-    die_with_parent(&mut command, daemon);
+    prepare_child(&mut command, daemon);
     let mut child = command.spawn()?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-    pass_on(child.stdout.take().map(OwnedFd::from), daemon, voice, pipes);
-    pass_on(child.stderr.take().map(OwnedFd::from), daemon, voice, pipes);
+    ears.pass_on(child.stdout.take().map(OwnedFd::from), daemon.name);
+    ears.pass_on(child.stderr.take().map(OwnedFd::from), daemon.name);
     Ok(Pid::from_raw(pid))
 }
 
@@ -75,28 +67,34 @@ fn arguments(options: &Options, me: &str) -> Vec<OsString> {
     arguments
 }
 
-/// Has the kernel signal the child when this thread ends, also by SIGKILL.
+/// Has the kernel signal the child when this thread ends, also by SIGKILL, and gives a daemon on
+/// the failover path its priority before it loads: until it can ask for it itself, a loaded
+/// processor may keep it waiting for longer than its lease lasts.
 ///
 /// The kernel forgets this setting when the child executes a set-user-ID file or one with
 /// file capabilities (prctl(2), PR_SET_PDEATHSIG): the daemons are installed without either.
-fn die_with_parent(command: &mut Command, daemon: &Daemon) {
+fn prepare_child(command: &mut Command, daemon: &Daemon) {
     let signal = if daemon.lets_go {
         Signal::SIGTERM
     } else {
         Signal::SIGKILL
     };
-    let parent = Pid::this();
+    let (parent, on_path) = (Pid::this(), daemon.on_path);
     let before_exec = move || {
         nix::sys::prctl::set_pdeathsig(signal)?;
-        // The parent may have died before the line above took effect.
+        if on_path {
+            // Refused: it asks again itself, and says so.
+            haarb_daemon::schedule_real_time();
+        }
+        // The parent may have died before it was set that its death is told.
         if nix::unistd::getppid() == parent {
             Ok(())
         } else {
             Err(io::Error::from_raw_os_error(nix::libc::ESRCH))
         }
     };
-    // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, and no memory
-    // is allocated.
+    // SAFETY: between fork and exec only prctl(2), sched_setscheduler(2) and getppid(2) are
+    // called, and no memory is allocated.
     #[expect(
         unsafe_code,
         reason = "pre_exec is the only way to set it in the child"
@@ -104,46 +102,4 @@ fn die_with_parent(command: &mut Command, daemon: &Daemon) {
     unsafe {
         command.pre_exec(before_exec);
     }
-}
-
-/// Passes a stream on until its last writer has closed it.
-fn pass_on(stream: Option<OwnedFd>, daemon: &Daemon, voice: &Voice, pipes: &mut JoinSet<()>) {
-    let receiver = stream.map(Receiver::from_owned_fd);
-    let (name, voice) = (daemon.name, voice.clone());
-    match receiver {
-        Some(Ok(receiver)) => {
-            pipes.spawn(lines(receiver, name, voice));
-        }
-        Some(Err(e)) => voice.say(format!("haarb: the output of {name} cannot be read: {e}")),
-        None => {}
-    }
-}
-
-async fn lines(mut stream: Receiver, name: &'static str, voice: Voice) {
-    let mut pending = Vec::new();
-    let mut chunk = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut chunk).await {
-        for byte in chunk.iter().take(n) {
-            if *byte == b'\n' || pending.len() >= LINE_BYTES_MAX {
-                say(&mut pending, name, &voice);
-            }
-            if *byte != b'\n' {
-                pending.push(*byte);
-            }
-        }
-    }
-    if !pending.is_empty() {
-        say(&mut pending, name, &voice);
-    }
-}
-
-/// Daemons that name themselves in their last words are not named twice.
-fn say(line: &mut Vec<u8>, name: &str, voice: &Voice) {
-    let text = String::from_utf8_lossy(line);
-    let text = text
-        .strip_prefix(name)
-        .and_then(|t| t.strip_prefix(": "))
-        .unwrap_or(&text);
-    voice.say(format!("{name}: {text}"));
-    line.clear();
 }

@@ -8,18 +8,17 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use haarb_daemon::Options;
+use haarb_daemon::{Options, Voice};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::signal::unix::{self, SignalKind, signal};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::ears::Ears;
 use super::preflight::Ready;
-use super::voice::Voice;
 use super::{DAEMONS, Daemon, child};
 
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(200);
@@ -32,8 +31,7 @@ pub(super) struct Crew {
     bin_dir: PathBuf,
     me: String,
     voice: Voice,
-    /// The tasks that pass the output on.
-    pipes: JoinSet<()>,
+    ears: Ears,
 }
 
 struct Member {
@@ -70,8 +68,8 @@ impl Crew {
             options: options.clone(),
             bin_dir: ready.bin_dir.clone(),
             me: ready.me.as_str().to_owned(),
+            ears: Ears::start(voice.clone())?,
             voice,
-            pipes: JoinSet::new(),
         })
     }
 
@@ -95,11 +93,8 @@ impl Crew {
             &self.bin_dir,
             &self.options,
             &self.me,
-            &self.voice,
-            &mut self.pipes,
+            &mut self.ears,
         );
-        // Forget the tasks of those who died.
-        while self.pipes.try_join_next().is_some() {}
         match started {
             Ok(pid) => member.state = State::Runs { pid, since },
             Err(e) => self.again(i, Duration::ZERO, &format!("cannot be started ({e})")),
@@ -216,10 +211,9 @@ impl Crew {
         }
     }
 
-    /// Waits a moment for the last words of the daemons. A service may hold on to the pipe.
+    /// Waits a moment for the last words of the daemons.
     pub(super) async fn last_words(&mut self) {
-        let heard = async { while self.pipes.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(LAST_WORDS_WITHIN, heard).await;
+        self.ears.last_words(LAST_WORDS_WITHIN).await;
     }
 
     fn pid(&self, name: &str) -> Option<Pid> {

@@ -85,7 +85,7 @@ fn machine(
         }
         Ok(Err(errors)) => problems.push(errors.to_string()),
         Err(Failure::Lines(lines)) => problems.push(lines),
-        Err(Failure::NobodyReads) => {}
+        Err(Failure::NobodyReads | Failure::Said) => {}
     }
 }
 

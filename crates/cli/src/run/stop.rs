@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use haarb_api::transport::connect_control;
 use haarb_api::v1;
-use haarb_daemon::{Options, Shutdown};
+use haarb_daemon::{Options, Shutdown, Voice};
 use haarb_model::Span;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::crew::Crew;
 use super::preflight::Ready;
-use super::voice::Voice;
 use crate::control::refused;
-use crate::failure::{Failure, print};
+use crate::failure::Failure;
 
 const ORDER: [&str; 6] = [
     "haarb-supervisor",
@@ -73,7 +72,7 @@ pub(super) async fn stop(
     }
     crew.last_words().await;
     if killed.is_empty() {
-        let _ = print("haarb: stopped\n");
+        super::tell("haarb: stopped\n".into()).await;
         return Ok(());
     }
     Err(Failure::new(format!(
@@ -92,7 +91,7 @@ async fn hand_over(options: &Options, bound: Duration) -> Result<String, String>
             Ok(done) => Ok(done.into_inner().text),
             Err(status) => match refused(&status) {
                 Failure::Lines(text) => Err(text),
-                Failure::NobodyReads => Err(String::new()),
+                Failure::NobodyReads | Failure::Said => Err(String::new()),
             },
         }
     };

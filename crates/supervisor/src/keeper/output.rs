@@ -3,8 +3,11 @@
 //! Never waits: when nobody reads standard error, lines are dropped and counted, because a
 //! keeper that stands still cannot end a lease.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::OnceLock;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -126,17 +129,35 @@ fn line_end(pending: &[u8], all: bool) -> Option<usize> {
 
 /// Prints one line if that does not have to wait; whether it did.
 pub(super) fn print(label: &str, text: &str) -> bool {
-    let stderr = io::stderr();
-    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    if !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1)) {
-        return false;
-    }
-    let writable = fds[0]
-        .revents()
-        .is_some_and(|e| e.contains(PollFlags::POLLOUT));
     // One write: lines of several processes on one pipe do not mix up to PIPE_BUF (pipe(7)).
-    writable
-        && io::stderr()
-            .write_all(format!("{label}: {text}\n").as_bytes())
-            .is_ok()
+    let line = format!("{label}: {text}\n");
+    match never_waiting() {
+        Some(mut stderr) => stderr.write_all(line.as_bytes()).is_ok(),
+        None => {
+            is_writable(io::stderr().as_fd()) && io::stderr().write_all(line.as_bytes()).is_ok()
+        }
+    }
+}
+
+/// Standard error once more, opened so that a write never waits: between a look whether there is
+/// room and the write, another process may have filled the pipe that all of them share. `None`
+/// where it cannot be opened: a socket.
+fn never_waiting() -> Option<&'static File> {
+    static OWN: OnceLock<Option<File>> = OnceLock::new();
+    let open = || {
+        OpenOptions::new()
+            .append(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open("/proc/self/fd/2")
+            .ok()
+    };
+    OWN.get_or_init(open).as_ref()
+}
+
+fn is_writable(stderr: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(stderr, PollFlags::POLLOUT)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+        && fds[0]
+            .revents()
+            .is_some_and(|e| e.contains(PollFlags::POLLOUT))
 }
