@@ -26,7 +26,8 @@ impl Watched {
         }
     }
 
-    /// Everything that is told up to a mark made now.
+    /// Everything that is told up to a mark made now. Equal neighbours count once: whether the
+    /// inbox could coalesce them depends on when it was emptied.
     fn told(&mut self, number: u64) -> Vec<(String, Hint)> {
         self.watch.mark(self.dir.path(), number).unwrap();
         let end = Instant::now() + Duration::from_secs(10);
@@ -35,7 +36,10 @@ impl Watched {
             let seen = self.wake.seen();
             for event in self.inbox.take() {
                 match event {
-                    WatchEvent::Marked { number: n, .. } if n == number => return told,
+                    WatchEvent::Marked { number: n, .. } if n == number => {
+                        told.dedup();
+                        return told;
+                    }
                     WatchEvent::Hint { path, hint, .. } => {
                         told.push((path.show().into_owned(), hint));
                     }
