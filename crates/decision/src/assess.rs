@@ -192,13 +192,14 @@ fn rival(view: &View, reserve: &ReserveState) -> Rival {
 /// A neighbour that may take over does not hear us, or one that serves goes on not hearing us:
 /// only we can know that both serve, so it is we who let go.
 fn deaf(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Deaf {
-    if !reserve.role.serves() || !view.speaks(clock) {
+    if !reserve.role.serves() {
         return Deaf::No;
     }
     let reply = view.reply_time();
     let deaf = |n: &Neighbour| {
         let part = n.part(&reserve.spec.name);
         !n.hears_me
+            && view.speaks_to(n, clock)
             && part.is_some_and(|part| {
                 if part.role.serves() {
                     clock.passed(n.contact_since, reply)

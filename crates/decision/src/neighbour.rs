@@ -27,6 +27,8 @@ pub struct Neighbour {
     pub suspect: bool,
     /// It says that it hears us: we can talk to it.
     pub hears_me: bool,
+    /// Since when it has answered what we say since we began to speak, or were mute.
+    pub answered_since: Option<Mono>,
     /// It says that it does not hear us, and no ECHO reply proves the contrary (rule A4).
     pub deaf: bool,
     /// Before this moment its word that it does not hear us means nothing: we met after a
@@ -54,6 +56,7 @@ impl Neighbour {
             unheard_since: now,
             suspect: false,
             hears_me: false,
+            answered_since: None,
             deaf: false,
             met_until: Mono::ZERO,
             unasked: false,
@@ -78,6 +81,9 @@ impl Neighbour {
         };
         self.suspect = !heard && (report.suspect || report.silent);
         self.hears_me = heard && report.paths.iter().any(|path| path.hears_me);
+        if self.hears_me {
+            self.answered_since.get_or_insert(now);
+        }
         self.deaf = heard && !report.hears_me;
         self.unasked =
             report.last_heard.is_some() && !report.paths.iter().any(|path| path.hears_me);

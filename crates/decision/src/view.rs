@@ -271,6 +271,9 @@ impl View {
     pub fn was_mute(&mut self, now: Mono) {
         let from = now + speaks_after(&self.segment);
         self.spoken_from = self.spoken_from.max(from);
+        for neighbour in &mut self.neighbours {
+            neighbour.answered_since = None;
+        }
     }
 
     /// We were frozen: what was known of others is not evidence any more.
@@ -281,6 +284,7 @@ impl View {
         self.asked_from = self.look_until;
         for neighbour in &mut self.neighbours {
             neighbour.unheard_since = now;
+            neighbour.answered_since = None;
             neighbour.contact_since = now;
         }
         for agent in self.agents.values_mut().filter(|agent| agent.attached) {
@@ -391,9 +395,15 @@ impl View {
         speaks_after(&self.segment)
     }
 
-    /// Whether what neighbours say about hearing us can be believed.
-    pub fn speaks(&self, clock: &mut Clock) -> bool {
+    /// Whether a neighbour can be believed that it does not hear us: it has had the time to hear
+    /// what we say since we began to speak. One that has said that it hears us has had it,
+    /// unless that word was itself from before: a probe later it would have followed.
+    pub fn speaks_to(&self, neighbour: &Neighbour, clock: &mut Clock) -> bool {
+        let follows = self.segment.timing.probe_interval;
+        let answered = neighbour.answered_since;
         clock.reached(self.spoken_from)
+            || clock.reached(self.look_until)
+                && answered.is_some_and(|since| clock.passed(since, follows))
     }
 
     /// What is known of an agent.

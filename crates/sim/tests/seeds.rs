@@ -9,6 +9,10 @@ const FOUND: &[(u64, &str)] = &[
         496,
         "no UDP: two waiting servers took over at the same moment",
     ),
+    (
+        375,
+        "all daemons of the active server restarted, then one-way loss: it did not believe it",
+    ),
     (727, "started while one direction was dead"),
     (
         20_697,
@@ -17,6 +21,10 @@ const FOUND: &[(u64, &str)] = &[
     (
         30_167,
         "three servers: a promise was given twice, epochs raced",
+    ),
+    (
+        40_064,
+        "three servers, no UDP: two saw the virtual IP fall silent and took it at the same moment",
     ),
 ];
 
