@@ -93,6 +93,8 @@ pub struct Event {
     pub epoch: u64,
     /// When, in whatever form the version prints it.
     pub at: serde_json::Value,
+    /// When, in microseconds since 1970; 0 where the version does not print it.
+    pub at_unix_us: u64,
 }
 
 impl Event {

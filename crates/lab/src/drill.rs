@@ -46,7 +46,7 @@ pub enum Fault {
     PlugAll,
     /// Freezes a server's user space.
     Freeze(Who),
-    /// Thaws every frozen server.
+    /// Thaws every frozen server; every stalled program goes on.
     ThawAll,
     /// Pauses a whole server: its user space stands still and nothing passes its cables.
     Pause(Who),
@@ -54,6 +54,8 @@ pub enum Fault {
     ResumeAll,
     /// Kills one program of a server; `haarb run` starts it again.
     Kill(Who, &'static str),
+    /// Stops one program of a server as a debugger does: it is there and does nothing.
+    Stall(Who, &'static str),
     /// Kills one program of a server, and it cannot be started again.
     Break(Who, &'static str),
     /// Kills all daemons of a server at once; `haarb run` starts them again.
@@ -102,6 +104,8 @@ pub enum Fault {
     FillDisk(Who),
     /// Takes away what filled disks.
     EmptyDisks,
+    /// Nobody reads the logs of a server's daemons any more, and every pipe to the reader is full.
+    StuckLogs(Who),
     /// Saturates the processors of the machine that carries the lab.
     LoadProcessors,
     /// Takes back every page of a server's daemons that may be taken back, again and again.
@@ -196,7 +200,13 @@ pub struct Expect {
     pub dual: Dual,
     /// Takeovers at most; `None`: not counted.
     pub takeovers: Option<usize>,
+    /// Served again, on every address, within `software-dead-after` and [`SOFTWARE_DEAD_MARGIN_MS`].
+    pub as_software_dead: bool,
 }
+
+/// From `software-dead-after` until the clients are served again, milliseconds, where a server's
+/// software stopped while its kernel lives.
+pub const SOFTWARE_DEAD_MARGIN_MS: f64 = 200.0;
 
 /// The segment that a drill needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -272,6 +282,7 @@ impl Drill {
                 rules: &[],
                 dual: Dual::Never,
                 takeovers: None,
+                as_software_dead: false,
             },
             advice: "",
         }
@@ -332,12 +343,24 @@ impl Drill {
         self
     }
 
-    /// Whether only root may do what it does.
+    /// The service is back in the time that is promised where a server's software stops.
+    #[must_use]
+    pub const fn as_software_dead(mut self) -> Self {
+        self.expect.as_software_dead = true;
+        self
+    }
+
+    /// Whether only root may do what it does: take memory back from others, or give daemons the
+    /// real-time priority without which a load may keep them from anything.
     #[must_use]
     pub fn needs_root(&self) -> bool {
-        self.steps
-            .iter()
-            .any(|step| matches!(step, Step::Before(Fault::SqueezeMemory(_))))
+        let is_roots = |step: &Step| {
+            matches!(
+                step,
+                Step::Before(Fault::SqueezeMemory(_) | Fault::LoadProcessors)
+            )
+        };
+        self.steps.iter().any(is_roots)
     }
 
     /// Whether it begins with a request to the cluster instead of a fault: then the time that counts for

@@ -235,6 +235,22 @@ fn with_times(yaml: &str, times: &[(&str, &str)]) -> String {
 const CONFIG: &str = "haarb.yaml";
 const KEY: &str = "cluster.key";
 
+/// `software-dead-after` of the lab's configuration: its profile's, as it is documented.
+#[must_use]
+pub fn software_dead_after_ms(lab: &Segment) -> f64 {
+    let (_, original) = original(lab, 0, CONFIG);
+    let yaml = fs::read_to_string(original).unwrap_or_default();
+    let profile = yaml
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("profile: "));
+    match profile {
+        Some("telecom") => 800.0,
+        Some("wan") => 6_000.0,
+        // lan is the default.
+        _ => 2_000.0,
+    }
+}
+
 /// What an operator put on a server's disk, and where the lab keeps the original.
 fn original(lab: &Segment, server: ServerId, name: &str) -> (PathBuf, PathBuf) {
     let disk = lab.server(server).disk();

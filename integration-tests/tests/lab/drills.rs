@@ -32,7 +32,7 @@ fn root(sandbox: &Sandbox) -> Result<(), String> {
     if sandbox.privileged {
         Ok(())
     } else {
-        Err("only root may take memory back from another process".into())
+        Err("only root may take memory back from others, or have real-time priority".into())
     }
 }
 

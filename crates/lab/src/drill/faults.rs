@@ -70,6 +70,9 @@ pub fn act(lab: &mut Segment, fault: &Fault, cast: &Cast) -> Result<FaultTimes, 
         Fault::Pause(who) => lab.pause(find(who)?, true),
         Fault::ResumeAll => each(lab, |lab, server| lab.pause(server, false).map(drop)),
         Fault::Kill(who, program) => lab.kill_program(find(who)?, program),
+        Fault::Stall(who, program) => lab
+            .server(find(who)?)
+            .signal_program(program, Signal::SIGSTOP),
         Fault::Break(who, program) => lab.break_program(find(who)?, program),
         Fault::KillDaemons(who) => lab
             .server(find(who)?)
@@ -139,6 +142,7 @@ pub fn act(lab: &mut Segment, fault: &Fault, cast: &Cast) -> Result<FaultTimes, 
         Fault::StrangerTakes => lab.stranger_takes(0),
         Fault::StrangerLeaves => lab.stranger_leaves(),
         Fault::FillDisk(who) => lab.server(find(who)?).fill_disk(),
+        Fault::StuckLogs(who) => lab.server(find(who)?).stick_logs(),
         Fault::EmptyDisks => each(lab, |lab, server| lab.server(server).empty_disk()),
         Fault::LoadProcessors => FaultTimes::of(|| {
             lab.set_load(Some(Load::processors().map_err(LabError::Client)?));

@@ -3,7 +3,7 @@
 //! It waits for events with deadlines; the only plain waits are stretches in which *nothing* may happen.
 //! The measured window begins [`LEAD_IN`] before the fault, so that it is known who served.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{
     Drill, Fault, Step,
@@ -35,6 +35,10 @@ pub const LONG: Duration = Duration::from_secs(10);
 /// What a drill learns on its way.
 struct Course {
     cast: Cast,
+    /// What the servers had recorded before. One that stood still could not be asked.
+    recorded: Vec<Event>,
+    /// The wall clock, as the servers' events have it: microseconds since 1970.
+    from_unix_us: u64,
     /// Who served each virtual IP by right before.
     rightful: Vec<Option<ServerId>>,
     from: Stamp,
@@ -42,6 +46,20 @@ struct Course {
     /// When separated servers could hear each other again.
     contact: Option<Stamp>,
     long: Duration,
+}
+
+impl Course {
+    fn is_new(&self, event: &Event) -> bool {
+        let timeless = event.at_unix_us == 0;
+        (timeless || event.at_unix_us >= self.from_unix_us) && !self.recorded.contains(event)
+    }
+}
+
+fn wall_clock_us() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
 }
 
 /// How long a cluster may take from power-on until it has settled.
@@ -102,10 +120,12 @@ pub fn run(lab: &mut Segment, drill: &Drill) -> Result<Outcome, LabError> {
 /// Only when the lab itself fails before the fault; everything after it is part of the outcome.
 pub fn run_for(lab: &mut Segment, drill: &Drill, long: Duration) -> Result<Outcome, LabError> {
     let cast = whole::cast(lab);
-    let before = all_events(lab);
+    let recorded = all_events(lab);
     lab.bystander().learn(lab.plan())?;
     let mut course = Course {
         cast,
+        recorded,
+        from_unix_us: wall_clock_us(),
         rightful: rightful(lab),
         from: Stamp::now(),
         fault: None,
@@ -114,7 +134,7 @@ pub fn run_for(lab: &mut Segment, drill: &Drill, long: Duration) -> Result<Outco
     };
     std::thread::sleep(LEAD_IN);
     let failure = walk(lab, drill, &mut course).err();
-    conclude(lab, drill, &course, &before, failure)
+    conclude(lab, drill, &course, failure)
 }
 
 fn walk(lab: &mut Segment, drill: &Drill, course: &mut Course) -> Result<(), LabError> {
@@ -191,7 +211,6 @@ fn conclude(
     lab: &Segment,
     drill: &Drill,
     course: &Course,
-    before: &[Event],
     failure: Option<LabError>,
 ) -> Result<Outcome, LabError> {
     // What the clients saw is cut first: asking the servers takes time that is not part of the drill.
@@ -209,7 +228,7 @@ fn conclude(
     let neighbours = neighbours(lab, &rightful)?;
     let files = active_after.and_then(|after| files(lab, course.cast.active, after));
     let mut events = all_events(lab);
-    events.retain(|event| !before.contains(event));
+    events.retain(|event| course.is_new(event));
     let name = |server: Option<ServerId>| server.map(|server| lab.server(server).name().to_owned());
     let facts = Facts {
         before: course.cast.active,
@@ -220,6 +239,7 @@ fn conclude(
         dual_after_contact_ms,
         neighbours: &neighbours,
         files: files.as_ref(),
+        software_dead_after_ms: setup::software_dead_after_ms(lab),
         events: &events,
         name: &|server| name(server),
         mac: &|server, vip| lab.plan().server_mac(server, lab.plan().vips[vip].network),

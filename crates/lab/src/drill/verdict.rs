@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Active, Dual, Expect, Service};
+use super::{Active, Dual, Expect, SOFTWARE_DEAD_MARGIN_MS, Service};
 use crate::{
     analysis::Report,
     bystander::Neighbour,
@@ -117,6 +117,8 @@ pub(super) struct Facts<'a> {
     pub(super) neighbours: &'a [Option<Neighbour>],
     /// The service's files.
     pub(super) files: Option<&'a FilesReport>,
+    /// `software-dead-after` of the cluster, milliseconds.
+    pub(super) software_dead_after_ms: f64,
     /// What the servers recorded.
     pub(super) events: &'a [Event],
     /// Names of servers.
@@ -130,6 +132,7 @@ pub(super) fn checks(expect: &Expect, facts: &Facts<'_>) -> Vec<Check> {
     let mut checks = vec![active(expect, facts)];
     checks.extend(dual(expect, facts));
     checks.extend(service(expect, facts));
+    checks.extend(expect.as_software_dead.then(|| as_software_dead(facts)));
     checks.extend(others(facts));
     // Where nobody serves, or two do, no table can be right.
     let apart = expect.dual != Dual::Never && facts.dual_after_contact_ms.is_none();
@@ -219,6 +222,20 @@ fn service(expect: &Expect, facts: &Facts<'_>) -> Option<Check> {
         met,
         found: lost,
     })
+}
+
+/// What is promised where a server's software stops and its kernel lives on.
+fn as_software_dead(facts: &Facts<'_>) -> Check {
+    let limit = facts.software_dead_after_ms + SOFTWARE_DEAD_MARGIN_MS;
+    let clients = facts.clients;
+    let gap = clients.gap_all_ms.unwrap_or(clients.longest_outage_ms);
+    Check {
+        what: format!(
+            "every address is served again within {limit:.0} ms (stalls below {STALL_MAX_MS} ms aside)"
+        ),
+        met: gap < limit + STALL_MAX_MS,
+        found: format!("after {gap:.1} ms"),
+    }
 }
 
 /// A reserve that stays where it is does not suffer from another one that moves.

@@ -1,9 +1,12 @@
-//! Machines that have too little: processor time, memory, disk.
+//! Machines that have too little: processor time, memory, disk, a reader of their logs.
 
 use super::{STAYS, TAKEOVER, UNDISTURBED};
 use crate::drill::{
-    Drill,
-    Fault::{FillDisk, LoadProcessors, PowerOff, SqueezeMemory},
+    Drill, Fault,
+    Fault::{
+        FillDisk, Freeze, Kill, LoadProcessors, PowerOff, SqueezeMemory, StuckLogs, Switchover,
+        Together,
+    },
     Step::{Before, Do, OtherServes, Watch, WatchLong},
     Who::{Active, Standby},
 };
@@ -18,6 +21,19 @@ pub(super) fn drills() -> Vec<Drill> {
         .expect(STAYS, &[])
         .takeovers(0)
         .advice("Give the daemons real-time priority (`haarb status` says whether they have it)."),
+        Drill::new(
+            "loaded-kill-arbiter",
+            "every processor saturated twice over; then the arbiter of the active killed",
+            vec![
+                Before(LoadProcessors),
+                Watch(1000),
+                Do(Kill(Active, "haarb-arbiter")),
+                Watch(2500),
+            ],
+        )
+        .expect(STAYS, &[])
+        .takeovers(0)
+        .advice("Nothing; `haarb run` has real-time priority, too, and starts it again in time."),
         Drill::new(
             "memory-pressure",
             "the kernel takes back every page of the standby that it may; then power-off of the active",
@@ -54,5 +70,87 @@ pub(super) fn drills() -> Vec<Drill> {
         .expect(TAKEOVER, &["B7"])
         .takeovers(1)
         .advice("Make room: what could not be written is missing after a takeover."),
+        Drill::new(
+            "disk-full-both",
+            "the disks of both servers are full, state and logs too; then power-off of the active",
+            vec![
+                Before(full_disks()),
+                Watch(1000),
+                Do(PowerOff(Active)),
+                OtherServes,
+                Watch(300),
+            ],
+        )
+        .expect(TAKEOVER, &["B7"])
+        .takeovers(1)
+        .advice("Make room: what could not be written is missing after a takeover."),
+        Drill::new(
+            "disk-full-both-freeze",
+            "the disks of both servers are full; then user space of the active frozen",
+            vec![
+                Before(full_disks()),
+                Watch(1000),
+                Do(Freeze(Active)),
+                OtherServes,
+                Watch(500),
+            ],
+        )
+        .expect(TAKEOVER, &["B6"])
+        .takeovers(1)
+        .as_software_dead()
+        .advice("Make room, then look why that server hung."),
+        Drill::new(
+            "disk-full-switchover",
+            "the disk of the active is full; then a planned switchover",
+            vec![
+                Before(FillDisk(Active)),
+                Watch(1000),
+                Do(Switchover),
+                OtherServes,
+                Watch(300),
+            ],
+        )
+        .expect(TAKEOVER, &["A12"])
+        .takeovers(1)
+        .advice("Make room; the services run where there is some."),
+        Drill::new(
+            "stuck-logs-power-off",
+            "nobody reads the logs of either server, every pipe is full; then power-off of the active",
+            vec![
+                Before(stuck_logs()),
+                Watch(1000),
+                Do(PowerOff(Active)),
+                OtherServes,
+                Watch(300),
+            ],
+        )
+        .expect(TAKEOVER, &["B7"])
+        .takeovers(1)
+        .advice(UNREAD),
+        Drill::new(
+            "stuck-logs-switchover",
+            "nobody reads the logs of either server, every pipe is full; then a planned switchover",
+            vec![
+                Before(stuck_logs()),
+                Watch(1000),
+                Do(Switchover),
+                OtherServes,
+                Watch(300),
+            ],
+        )
+        .expect(TAKEOVER, &["A12"])
+        .takeovers(1)
+        .advice(UNREAD),
     ]
+}
+
+const UNREAD: &str =
+    "Look why the journal stands still; haarb drops the lines that nobody reads and says how many.";
+
+fn full_disks() -> Fault {
+    Together(vec![FillDisk(Active), FillDisk(Standby)])
+}
+
+fn stuck_logs() -> Fault {
+    Together(vec![StuckLogs(Active), StuckLogs(Standby)])
 }

@@ -7,7 +7,7 @@ use crate::{
     cluster::Goal,
     drill::{
         Active as WhoIsActive, Drill,
-        Fault::{Break, Freeze, Kill, KillDaemons, KillEverything, ThawAll},
+        Fault::{Break, Freeze, Kill, KillDaemons, KillEverything, Stall, ThawAll},
         Service,
         Step::{Do, OtherServes, Reach, Watch},
         Who::{Active, Standby},
@@ -16,6 +16,8 @@ use crate::{
 
 const RESTARTED: &str =
     "Nothing; look into the log why it died. `haarb run` and systemd start it again.";
+const STALLED: &str =
+    "Look for a debugger, a hung file system or a bug; kill it, and `haarb run` starts it again.";
 const BROKEN: &str = "Look into its log and start it again; `haarb status` names the daemon.";
 
 pub(super) fn drills() -> Vec<Drill> {
@@ -24,6 +26,7 @@ pub(super) fn drills() -> Vec<Drill> {
         for_good_on_active(),
         for_good_on_standby(),
         all_of_them(),
+        stalled(),
     ]
     .concat()
 }
@@ -131,7 +134,8 @@ fn for_good_on_active() -> Vec<Drill> {
             "arbiter of the active killed for good",
             "haarb-arbiter",
             &["B6"],
-        ),
+        )
+        .as_software_dead(),
         moves(
             "break-prober-active",
             "prober of the active killed for good",
@@ -222,6 +226,7 @@ fn all_of_them() -> Vec<Drill> {
         )
         .expect(TAKEOVER, &["B6", "B7"])
         .takeovers(1)
+        .as_software_dead()
         .advice("Restart haarb on that server, or the server."),
         Drill::new(
             "kill-everything-standby",
@@ -240,6 +245,7 @@ fn all_of_them() -> Vec<Drill> {
         )
         .expect(TAKEOVER, &["B6"])
         .takeovers(1)
+        .as_software_dead()
         .advice("Look for a hung storage, memory pressure or a stuck kernel on that server."),
         Drill::new(
             "thaw",
@@ -257,5 +263,83 @@ fn all_of_them() -> Vec<Drill> {
         .expect(UNDISTURBED, &["A8"])
         .takeovers(0)
         .advice("Look for a hung storage, memory pressure or a stuck kernel on that server."),
+    ]
+}
+
+/// One daemon stands still, and everything else of its server goes on.
+fn stalled() -> Vec<Drill> {
+    let moves = |name, what, program| {
+        let steps = vec![Do(Stall(Active, program)), OtherServes, Watch(500)];
+        Drill::new(name, what, steps)
+            .expect(TAKEOVER, &[])
+            .takeovers(1)
+            .advice(STALLED)
+    };
+    let stays = |name, what, program| {
+        Drill::new(name, what, vec![Do(Stall(Standby, program)), Watch(2500)])
+            .expect(UNDISTURBED, &[])
+            .takeovers(0)
+            .advice(STALLED)
+    };
+    let wakes = |name, what, after| {
+        Drill::new(name, what, vec![Do(ThawAll), Reach(Goal::Settled)])
+            .after(after)
+            .expect(UNDISTURBED, &[])
+            .takeovers(0)
+            .advice("Nothing; it asked before it did anything.")
+    };
+    vec![
+        moves(
+            "stalled-arbiter-active",
+            "arbiter of the active stands still",
+            "haarb-arbiter",
+        )
+        .as_software_dead(),
+        wakes(
+            "stalled-arbiter-active-wakes",
+            "the arbiter that stood still goes on",
+            "stalled-arbiter-active",
+        ),
+        moves(
+            "stalled-prober-active",
+            "prober of the active stands still",
+            "haarb-prober",
+        )
+        .as_software_dead(),
+        wakes(
+            "stalled-prober-active-wakes",
+            "the prober that stood still goes on",
+            "stalled-prober-active",
+        ),
+        moves(
+            "stalled-vip-agent-active",
+            "vip-agent of the active stands still",
+            "haarb-vip-agent",
+        ),
+        wakes(
+            "stalled-vip-agent-active-wakes",
+            "the vip-agent that stood still goes on",
+            "stalled-vip-agent-active",
+        ),
+        stays(
+            "stalled-arbiter-standby",
+            "arbiter of the standby stands still",
+            "haarb-arbiter",
+        ),
+        wakes(
+            "stalled-arbiter-standby-wakes",
+            "the arbiter of the standby goes on",
+            "stalled-arbiter-standby",
+        ),
+        stays(
+            "stalled-prober-standby",
+            "prober of the standby stands still",
+            "haarb-prober",
+        ),
+        wakes(
+            "stalled-prober-standby-wakes",
+            "the prober of the standby goes on",
+            "stalled-prober-standby",
+        ),
     ]
 }

@@ -1,14 +1,22 @@
 //! What can be done to the processes of a server: stopped, killed, made impossible to start.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::Command,
+};
 
 use nix::{
+    fcntl::OFlag,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::{FaultTimes, Server};
-use crate::{error::LabError, roles};
+use crate::{clock::Stamp, error::LabError, roles};
 
 impl Server {
     /// The processes of this server, as the lab's pid namespace numbers them.
@@ -156,6 +164,37 @@ impl Server {
         ))
     }
 
+    /// Stops `haarb run`, the reader of the daemons' logs, and fills every pipe to it to the brim.
+    ///
+    /// # Errors
+    /// When the server has no power or `haarb run` does not run on it, or no daemon has such a pipe.
+    pub fn stick_logs(&self) -> Result<FaultTimes, LabError> {
+        let began = self.signal_program("haarb", Signal::SIGSTOP)?.began;
+        let mut filled = 0;
+        for pid in self.find(|name| name.starts_with(b"haarb-"))? {
+            for stream in [1, 2] {
+                let path = format!("/proc/{pid}/fd/{stream}");
+                let is_pipe = fs::read_link(&path)
+                    .is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
+                if is_pipe {
+                    fill_pipe(Path::new(&path)).map_err(LabError::file(&path))?;
+                    filled += 1;
+                }
+            }
+        }
+        if filled == 0 {
+            return Err(LabError::Unknown {
+                what: "log that goes through a pipe",
+                name: "any".to_owned(),
+                known: Vec::new(),
+            });
+        }
+        Ok(FaultTimes {
+            began,
+            done: Stamp::now(),
+        })
+    }
+
     /// Kills every process of the server but its init, all at once. Only a reboot brings them back.
     ///
     /// # Errors
@@ -170,4 +209,22 @@ impl Server {
             Ok(())
         })
     }
+}
+
+/// Writes into a pipe until it takes nothing more: whole pages first, then byte by byte.
+fn fill_pipe(path: &Path) -> io::Result<()> {
+    let mut pipe = OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    for block in [&[b'.'; 4096][..], b"."] {
+        loop {
+            match pipe.write(block) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }

@@ -32,6 +32,7 @@ const MOVES: Expect = Expect {
     rules: &["B7"],
     dual: Dual::Never,
     takeovers: None,
+    as_software_dead: false,
 };
 
 fn named(server: Option<usize>) -> Option<String> {
@@ -59,6 +60,7 @@ fn facts<'a>(
         dual_after_contact_ms: None,
         neighbours: &[],
         files: None,
+        software_dead_after_ms: 800.0,
         events,
         name: &named,
         mac: &hardware,
@@ -284,4 +286,22 @@ fn more_takeovers_than_allowed_fail_the_drill() {
         unmet(&once, Some(0), Some(1), &clients(1), &[take(), take()]),
         ["the reserve moves 1 times at most"]
     );
+}
+
+#[test]
+fn a_takeover_from_dead_software_that_takes_longer_than_promised_fails_the_drill() {
+    let promised = Expect {
+        as_software_dead: true,
+        ..MOVES
+    };
+    let events = [event("B7", "standby", "taking")];
+    let after = |gap_all_ms| Report {
+        gap_all_ms,
+        ..clients(1)
+    };
+    let unmet = |report: &Report| unmet(&promised, Some(0), Some(1), report, &events);
+    assert!(unmet(&after(Some(1249.0))).is_empty());
+    let late = unmet(&after(Some(1251.0)));
+    assert_eq!(late.len(), 1, "{late:?}");
+    assert!(late[0].contains("within 1000 ms"), "{late:?}");
 }
