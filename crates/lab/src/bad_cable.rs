@@ -112,7 +112,7 @@ impl Carrier {
             .name("bad-cable".into())
             .spawn(move || {
                 // A relay that waits for a time slice would be a fault of its own.
-                crate::client::go_realtime();
+                crate::realtime::go_realtime();
                 let mut way = BinaryHeap::new();
                 let mut mischief = [Mischief::default(), Mischief::default()];
                 let mut dice = Dice(Stamp::now().0 | 1);

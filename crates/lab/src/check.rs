@@ -54,7 +54,7 @@ pub fn look(sandbox: &Result<Sandbox, SandboxError>, bin_dir: &Path) -> Vec<Find
             bin_dir.display().to_string(),
         ));
     }
-    let realtime = crate::client::may_be_realtime();
+    let realtime = crate::realtime::may_be_realtime();
     let text = if realtime {
         "the lab's client runs at real-time priority".into()
     } else {

@@ -261,7 +261,9 @@ impl Shared {
 
 impl Worker {
     fn run(&self, timer: &TimerFd) {
-        self.shared.realtime.store(go_realtime(), Ordering::Relaxed);
+        self.shared
+            .realtime
+            .store(crate::realtime::go_realtime(), Ordering::Relaxed);
         let mut due = Stamp::now().plus(PERIOD);
         while !self.shared.stop.load(Ordering::Relaxed) {
             if self.shared.rest() {
@@ -479,18 +481,4 @@ pub fn send_frame(socket: &OwnedFd, interface: u32, to: Mac, frame: &[u8]) -> io
         )
     };
     Errno::result(sent).map(drop).map_err(io::Error::from)
-}
-
-/// Whether a thread of this process may run at real-time priority. Tries it on a thread of its own.
-#[must_use]
-pub(crate) fn may_be_realtime() -> bool {
-    std::thread::spawn(go_realtime).join().unwrap_or(false)
-}
-
-/// Asks for real-time priority for the calling thread; `false` where it is not allowed.
-#[expect(unsafe_code, reason = "nix has no sched_setscheduler")]
-pub(crate) fn go_realtime() -> bool {
-    let parameters = libc::sched_param { sched_priority: 20 };
-    // SAFETY: the pointer is to a live value; 0 is the calling thread.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) == 0 }
 }

@@ -120,6 +120,32 @@ pub enum Fault {
     WriteData(usize),
 }
 
+impl Fault {
+    /// Whether it is meant to happen at one moment, as a cut does: what takes its time beside the cluster
+    /// (starting, filling, asking) is not.
+    #[must_use]
+    pub fn is_instant(&self) -> bool {
+        match self {
+            Self::Together(all) => all.iter().all(Self::is_instant),
+            Self::PowerOff(_)
+            | Self::SwitchesOff(_)
+            | Self::SwitchesOn(_)
+            | Self::SwitchHangs(_)
+            | Self::Pull(..)
+            | Self::PlugAll
+            | Self::Freeze(_)
+            | Self::ThawAll
+            | Self::Pause(_)
+            | Self::ResumeAll
+            | Self::Hole(_)
+            | Self::MendPaths
+            | Self::Wall(..)
+            | Self::NoSwitch(..) => true,
+            _ => false,
+        }
+    }
+}
+
 /// One step of a drill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {

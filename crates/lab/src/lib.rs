@@ -34,6 +34,7 @@ pub mod packet;
 pub mod page;
 pub mod picture;
 pub mod plan;
+mod realtime;
 pub mod roles;
 pub mod sandbox;
 pub mod segment;

@@ -167,7 +167,7 @@ impl AddressWatch {
             .name(format!("addresses-{server}"))
             .spawn(move || {
                 // Read late, two events of two servers would seem to overlap.
-                crate::client::go_realtime();
+                crate::realtime::go_realtime();
                 while !stopped.load(Ordering::Relaxed) {
                     // The time-out is only how soon a stop is noticed.
                     if waits(socket.as_fd())

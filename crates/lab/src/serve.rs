@@ -92,7 +92,7 @@ pub fn run(options: &Options) -> io::Result<()> {
             })?;
     }
     // After the writer was started, which is no part of the measure.
-    crate::client::go_realtime();
+    crate::realtime::go_realtime();
     let sockets: Vec<OwnedFd> = std::iter::once(v4).chain(v6).collect();
     loop {
         let mut fds: Vec<PollFd<'_>> = sockets

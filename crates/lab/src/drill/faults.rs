@@ -13,6 +13,7 @@ use crate::{
     fake,
     load::Load,
     plan::{NetworkId, ServerId},
+    realtime::Urgent,
     roles,
     segment::Segment,
     server::FaultTimes,
@@ -52,6 +53,7 @@ pub(super) fn missing(what: &str) -> LabError {
 /// As the lab, the kernel or `haarb` refuses.
 pub fn act(lab: &mut Segment, fault: &Fault, cast: &Cast) -> Result<FaultTimes, LabError> {
     let find = |who: &Who| cast.find(*who);
+    let _urgent = fault.is_instant().then(Urgent::begin);
     match fault {
         Fault::Together(all) => FaultTimes::of(|| {
             all.iter()
