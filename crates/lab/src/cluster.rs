@@ -56,6 +56,16 @@ pub struct ReserveStatus {
     pub eligible: Option<bool>,
     /// Why not.
     pub not_eligible: String,
+    /// How good its replica is: `current`, `stale` or `inconsistent`; not every version says so.
+    pub data: String,
+}
+
+impl ReserveStatus {
+    /// Whether this server could take it over now, and be handed it: a planned switchover needs data that
+    /// are current.
+    fn is_ready(&self) -> bool {
+        self.eligible != Some(false) && !matches!(self.data.as_str(), "stale" | "inconsistent")
+    }
 }
 
 /// One virtual IP in the status.
@@ -298,16 +308,15 @@ fn judge(
             };
             let role = state.role.as_str();
             let fits = match goal {
-                Goal::Settled => {
-                    role == "standby" && state.eligible != Some(false) || role == "active"
-                }
+                Goal::Settled => role == "standby" && state.is_ready() || role == "active",
                 Goal::NobodyServes => role == "waiting",
                 Goal::AllManual | Goal::Manual(_) => true,
             };
             if !fits {
                 return Err(format!(
-                    "{} is {role} for {reserve} {}",
+                    "{} is {role} for {reserve}, data {} {}",
                     name(*server),
+                    state.data,
                     state.not_eligible
                 ));
             }
@@ -379,9 +388,12 @@ mod tests {
         assert!(settled(vec![active.clone(), state("manual", "standby", false)]).is_err());
         assert!(settled(vec![active.clone(), state("automatic", "starting", false)]).is_err());
         assert!(settled(vec![]).is_err());
-        let mut not_ready = standby;
+        let mut not_ready = standby.clone();
         not_ready.reserves[0].eligible = Some(false);
-        assert!(settled(vec![active, not_ready]).is_err());
+        assert!(settled(vec![active.clone(), not_ready]).is_err());
+        let mut behind = standby;
+        behind.reserves[0].data = "stale".into();
+        assert!(settled(vec![active, behind]).is_err());
     }
 
     #[test]
