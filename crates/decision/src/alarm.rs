@@ -185,7 +185,7 @@ impl Alarms {
                 continue;
             }
             let text = format!(
-                "Network {} came and went {} times lately: it counts again after {} without interruption. Look at its cable, its switch port and the network card.",
+                "Network {} came and went {} times lately: it counts again after {} without interruption. Look at its cable, its switch port and the network card; when they are mended, `haarb clear` shortens the wait.",
                 network.name,
                 network.flaps.count(),
                 network.flaps.hold(view.segment.timing.link_hold)

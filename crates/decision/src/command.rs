@@ -325,6 +325,10 @@ fn maintenance(core: &mut Core, on: bool) -> String {
 
 fn clear(core: &mut Core, i: usize, now: Mono) -> String {
     core.mode.clear();
+    // The cable was mended, too.
+    for network in &mut core.view.networks {
+        network.flaps.forgive();
+    }
     let reserve = &mut core.reserves[i];
     let name = reserve.spec.name.clone();
     reserve.operator = None;

@@ -353,6 +353,8 @@ fn context() -> Context {
                 networks: networks.into_iter().zip([here(0), here(1)]).collect(),
             }],
             reserves: vec![haarb_config::Reserve {
+                strict: false,
+                resume_on_one: false,
                 name: ReserveName::new("sip").expect("a name"),
                 prefer: Prefer::Availability,
                 vips: vec![vip("eth0", 100), vip("vip0", 101)],
