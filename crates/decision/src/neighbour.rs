@@ -36,6 +36,9 @@ pub struct Neighbour {
     pub met_until: Mono,
     /// Its last word was that it does not hear us: that it does not answer proves nothing.
     pub unasked: bool,
+    /// Its software had been silent for longer than `dead-after` when its kernel fell silent too:
+    /// two faults, and the second may be one of the network.
+    pub hung: bool,
     /// The last report of the prober.
     pub report: Option<NeighbourReport>,
     /// Its last state, and when that arrived.
@@ -60,6 +63,7 @@ impl Neighbour {
             deaf: false,
             met_until: Mono::ZERO,
             unasked: false,
+            hung: false,
             report: None,
             advert: None,
             left,
@@ -87,6 +91,14 @@ impl Neighbour {
         self.deaf = heard && !report.hears_me;
         self.unasked =
             report.last_heard.is_some() && !report.paths.iter().any(|path| path.hears_me);
+        let quiet_for = now.since(self.unheard_since);
+        match (self.contact, contact) {
+            (_, Contact::Heard) => self.hung = false,
+            (Contact::Quiet, Contact::Silent) => {
+                self.hung = report.last_heard.is_some() && quiet_for > report.dead_after;
+            }
+            _ => {}
+        }
         self.report = Some(report);
         self.note_contact(now, contact);
     }

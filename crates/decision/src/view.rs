@@ -349,13 +349,13 @@ impl View {
     }
 
     /// Silence after which a neighbour's software is dead and what it held has ended by
-    /// itself. Longer for one that said it does not hear us: neither its ECHO replies nor an
-    /// answer for the virtual IPs can be expected, so only the end of its lease in the kernel
-    /// is certain; how exact that is, it has told.
+    /// itself. Longer for one that said it does not hear us, or that hung before its kernel fell
+    /// silent: neither its ECHO replies nor an answer for the virtual IPs can be expected, so only
+    /// the end of its lease in the kernel is certain; how exact that is, it has told.
     #[must_use]
     pub fn software_dead_after(&self, neighbour: &Neighbour) -> Span {
         let limit = self.segment.timing.software_dead_after;
-        if neighbour.unasked {
+        if neighbour.unasked || neighbour.hung {
             limit + kernel_margin(neighbour.lease_exact())
         } else {
             limit
@@ -377,7 +377,7 @@ impl View {
     fn silence_counts(&self, clock: &mut Clock) -> bool {
         self.neighbours.iter().all(|n| {
             let limit = self.software_dead_after(n);
-            !n.unasked || clock.passed(n.unheard_since, limit)
+            !(n.unasked || n.hung) || clock.passed(n.unheard_since, limit)
         })
     }
 

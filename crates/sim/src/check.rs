@@ -26,6 +26,8 @@ const CHANGES_MAX: usize = 14;
 pub struct Checks {
     failure: Option<String>,
     excused_until: Mono,
+    /// Since when the software of a server that has power does not run.
+    stands_since: BTreeMap<NodeIx, Mono>,
     /// Two servers offered a reserve, from when, how long in all.
     pub dual: BTreeMap<usize, (Mono, Span)>,
     dual_now: BTreeMap<usize, Mono>,
@@ -83,10 +85,42 @@ impl Checks {
         }
     }
 
+    fn note_who_stands(&mut self, world: &World) {
+        for (n, server) in world.servers.iter().enumerate() {
+            if !server.power || listens(server) {
+                self.stands_since.remove(&n);
+            } else {
+                self.stands_since.entry(n).or_insert(world.now);
+            }
+        }
+    }
+
+    /// Residual case R1c: the software of one of two servers stopped, and one direction died at
+    /// nearly the same moment, before the other server could know of the first. Once both serve,
+    /// nobody can be told until the lease ends.
+    fn fell_just_now(&self, world: &World) -> bool {
+        let dual = !self.dual_now.is_empty();
+        let others = |n: NodeIx| (0..world.servers.len()).filter(move |other| *other != n);
+        self.stands_since.iter().any(|(&n, at)| {
+            let timing = world.timing(n);
+            // How long the arbiter's last word counts, and the silence that is judged.
+            let known_after = timing.lease.part(5) + timing.dead_after.times(2);
+            let fresh = dual || world.now.since(*at) <= known_after;
+            let apart = |other: NodeIx| {
+                world.servers[other].power
+                    && world.fabric.degree(n) > 0
+                    && world.fabric.degree(other) > 0
+                    && (dual || !world.fabric.connected(n, other))
+            };
+            fresh && others(n).any(apart)
+        })
+    }
+
     /// After every event: who offers what.
     pub fn after_event(&mut self, world: &World) {
         let now = world.now;
-        if excused(world, !self.dual_now.is_empty()) {
+        self.note_who_stands(world);
+        if excused(world, !self.dual_now.is_empty()) || self.fell_just_now(world) {
             self.excused_until = now + AFTERMATH;
         }
         self.untold |= cannot_tell(world);
@@ -331,8 +365,8 @@ impl Checks {
 }
 
 /// A residual case is there: two servers that see their switches, while no datagram passes
-/// in any direction and an ARP probe would not be answered (a frozen user space neither sends
-/// nor reads any); a machine that stands still as a
+/// in any direction and an ARP probe would not be answered (a frozen user space sends none);
+/// a machine that stands still as a
 /// whole; a server that started while one direction was dead, whose datagrams nobody may
 /// believe yet.
 fn excused(world: &World, dual: bool) -> bool {
@@ -348,11 +382,10 @@ fn excused(world: &World, dual: bool) -> bool {
             // Without a switch to ask, nobody can know that it is cut off.
             let asked = world.segment.networks.iter().any(|net| net.switch_answers);
             let seen = !asked || (world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0);
-            // Who stands still, or whose daemons do not run, says nothing, or nobody there acts
-            // on what arrives.
-            let stands = !listens(&servers[a]) || !listens(&servers[b]);
-            let there = !stands && world.fabric.reaches(a, b);
-            let back = !stands && world.fabric.reaches(b, a);
+            // Who stands still says nothing.
+            let says = |n: NodeIx| servers[n].frozen.is_none();
+            let there = says(a) && world.fabric.reaches(a, b);
+            let back = says(b) && world.fabric.reaches(b, a);
             // Once both serve, only a datagram can tell them.
             if seen && !there && !back && (dual || !world.fabric.connected(a, b)) {
                 return true;
