@@ -1,7 +1,7 @@
 //! Times by name: the profiles, the keys that override single values, and the inequalities
 //! of the decision table (section 9) that the result must satisfy.
 
-use haarb_model::{Span, Timing};
+use haarb_model::{KernelLine, Span, Timing};
 
 use crate::{Config, Profile};
 
@@ -46,8 +46,8 @@ impl Profile {
             delay: Span::from_micros(delay),
             drop: Span::from_micros(step),
             give_way: Span::from_micros(step),
-            granularity: Span::from_millis(50),
-            lifetime: Span::from_millis(2500),
+            granularity: KernelLine::Nftables.late(),
+            lifetime: KernelLine::Lifetime.late(),
             switch_misses: 2,
         }
     }
@@ -67,8 +67,8 @@ pub struct Margins {
     /// How much later than its lease the vip-agent has let go. Where it is dead itself, the
     /// kernel's gate (eBPF, nftables) keeps this too.
     pub granularity: Span,
-    /// The same where it is dead and the kernel has nothing but the address lifetime: whole
-    /// seconds, looked at no more often than once a second. There the ARP/ND probe before a takeover (rules B6 and B8) holds back.
+    /// The same where it is dead and the kernel has nothing but the address lifetime. There the
+    /// ARP/ND probe before a takeover (rules B6 and B8) holds back.
     pub lifetime: Span,
     /// Unanswered probes after which a switch counts as silent.
     pub switch_misses: u64,

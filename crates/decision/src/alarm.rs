@@ -165,7 +165,8 @@ impl Alarms {
             // What has no MAC address is no place where others could find a virtual IP.
             if guard.line == KernelLine::Lifetime && view.macs.contains_key(interface) {
                 let text = format!(
-                    "If the vip-agent dies, virtual IPs on {interface} outlive their lease by up to 2.5 s: only the address lifetime ends them, because {}.",
+                    "If the vip-agent dies, virtual IPs on {interface} outlive their lease by up to {}: only the address lifetime ends them, because {}.",
+                    guard.line.late(),
                     guard.reason
                 );
                 add("M6", Severity::Minor, interface, text);

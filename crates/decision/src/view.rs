@@ -19,24 +19,15 @@ use crate::protocol::{PROTOCOLS, Protocols};
 use networks::LostElsewhere;
 pub use networks::Network;
 
-/// How much later than the lease an address that nobody removes is gone. The kernel counts its
-/// lifetime in whole seconds (1 s), may round the moment up by 0.25 s, and lets at least 1 s
-/// pass after it looked at lifetimes because some address of the server changed
-/// (`ADDRCONF_TIMER_FUZZ`, `ADDRCONF_TIMER_FUZZ_MAX`, Linux `net/ipv4/devinet.c`,
-/// `net/ipv6/addrconf.c`). The rest is for a kernel that is busy.
-const KERNEL_LIFETIME_MARGIN: Span = Span::from_millis(2500);
-
-/// The same where the kernel's gate ends it: exactly with eBPF; nftables counts in ticks of the
-/// kernel, and its transaction may take a few of them.
-const KERNEL_GATE_MARGIN: Span = Span::from_millis(50);
-
-/// How much later than the lease an address that nobody removes is silent.
+/// How much later than the lease an address that nobody removes is silent, where a server has said
+/// of its kernel whether that ends a lease to the moment.
 pub(crate) const fn kernel_margin(lease_exact: bool) -> Span {
-    if lease_exact {
-        KERNEL_GATE_MARGIN
+    let line = if lease_exact {
+        KernelLine::Nftables
     } else {
-        KERNEL_LIFETIME_MARGIN
-    }
+        KernelLine::Lifetime
+    };
+    line.late()
 }
 
 /// What is known of one agent.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::{Advert, Epoch, Mono, NetworkName, NodeName, ReserveName};
+use crate::{Advert, Epoch, Mono, NetworkName, NodeName, ReserveName, Span};
 
 /// The processes that attach to the arbiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +50,7 @@ pub enum Report {
     /// The agent lives and its loop turns; sent when nothing else was for a while.
     Alive,
     /// The agent found that it was frozen for longer than it may be (rule X1).
-    Stalled(crate::Span),
+    Stalled(Span),
     /// All watched links.
     Links(Vec<LinkReport>),
     /// All paths, neighbours and switches.
@@ -143,7 +143,7 @@ pub struct NeighbourReport {
     /// every network that is up, most of them of the confirming burst. Also true where nothing was ever heard for as long.
     pub silent: bool,
     /// The `dead-after` in force: it stretches with measured loss.
-    pub dead_after: crate::Span,
+    pub dead_after: Span,
 }
 
 /// One way to a neighbour: one network.
@@ -199,8 +199,7 @@ pub struct Guard {
 /// underneath, so that the address really goes away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KernelLine {
-    /// The lifetime of the address alone: whole seconds, and the kernel looks at it no more often
-    /// than once a second: up to 2.5 s after the lease.
+    /// The lifetime of the address alone: whole seconds after the lease.
     #[default]
     Lifetime,
     /// An nftables set with timeouts: at the lease, to the kernel's tick.
@@ -220,6 +219,21 @@ impl KernelLine {
             Self::Lifetime => "address-lifetime",
             Self::Nftables => "nftables",
             Self::Ebpf => "ebpf",
+        }
+    }
+
+    /// How much later than its lease an address that nobody removes is silent, at most.
+    ///
+    /// A gate: eBPF is exact; nftables counts in ticks of the kernel, and its transaction may take
+    /// a few of them. The lifetime: the kernel counts it in whole seconds (1 s), may round the
+    /// moment up by 0.25 s, and lets at least 1 s pass after it looked at lifetimes because some
+    /// address of the server changed (`ADDRCONF_TIMER_FUZZ`, `ADDRCONF_TIMER_FUZZ_MAX`, Linux
+    /// `net/ipv4/devinet.c`, `net/ipv6/addrconf.c`); the rest is for a kernel that is busy.
+    #[must_use]
+    pub const fn late(self) -> Span {
+        match self {
+            Self::Lifetime => Span::from_millis(2500),
+            Self::Nftables | Self::Ebpf => Span::from_millis(50),
         }
     }
 }

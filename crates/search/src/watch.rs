@@ -2,7 +2,7 @@
 //! offer a virtual IP, which residual case that is, and how long it lasts once the servers
 //! can hear each other.
 
-use haarb_model::{Mono, Span};
+use haarb_model::{KernelLine, Mono, Span};
 use haarb_sim::NodeIx;
 use haarb_sim::server::Process;
 use haarb_sim::world::World;
@@ -12,10 +12,6 @@ use crate::residual::{Case, Moment, classify};
 /// Handling a datagram and removing an address takes so long at most in a world without
 /// jitter: three messages between processes and the kernel's work.
 const HANDLING: Span = Span::from_micros(1_500);
-
-/// How much later than its lease an address is gone from a kernel in which no process removes
-/// it.
-const KERNEL_LIFETIME: Span = Span::from_millis(1_500);
 
 /// Two servers offered, and it is over.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +152,7 @@ impl Watch {
             resumed: self.resumed[0].max(self.resumed[1]),
             forced: self.forced,
             unheard: self.unheard,
-            patience: timing.lease + KERNEL_LIFETIME,
+            patience: timing.lease + KernelLine::Lifetime.late(),
         };
         match classify(&moment) {
             Some(case) => {
