@@ -7,6 +7,7 @@ use crate::drill::{
         FillDisk, Freeze, Kill, LoadProcessors, PowerOff, SqueezeMemory, StuckLogs, Switchover,
         Together,
     },
+    Step,
     Step::{Before, Do, OtherServes, Watch, WatchLong},
     Who::{Active, Standby},
 };
@@ -37,13 +38,7 @@ pub(super) fn drills() -> Vec<Drill> {
         Drill::new(
             "memory-pressure",
             "the kernel takes back every page of the standby that it may; then power-off of the active",
-            vec![
-                Before(SqueezeMemory(Standby)),
-                Watch(1000),
-                Do(PowerOff(Active)),
-                OtherServes,
-                Watch(300),
-            ],
+            on_top(SqueezeMemory(Standby), PowerOff(Active), 300),
         )
         .expect(TAKEOVER, &["B7"])
         .takeovers(1)
@@ -59,13 +54,7 @@ pub(super) fn drills() -> Vec<Drill> {
         Drill::new(
             "disk-full-standby",
             "the disk of the standby is full; then power-off of the active",
-            vec![
-                Before(FillDisk(Standby)),
-                Watch(1000),
-                Do(PowerOff(Active)),
-                OtherServes,
-                Watch(300),
-            ],
+            on_top(FillDisk(Standby), PowerOff(Active), 300),
         )
         .expect(TAKEOVER, &["B7"])
         .takeovers(1)
@@ -73,13 +62,7 @@ pub(super) fn drills() -> Vec<Drill> {
         Drill::new(
             "disk-full-both",
             "the disks of both servers are full, state and logs too; then power-off of the active",
-            vec![
-                Before(full_disks()),
-                Watch(1000),
-                Do(PowerOff(Active)),
-                OtherServes,
-                Watch(300),
-            ],
+            on_top(full_disks(), PowerOff(Active), 300),
         )
         .expect(TAKEOVER, &["B7"])
         .takeovers(1)
@@ -87,13 +70,7 @@ pub(super) fn drills() -> Vec<Drill> {
         Drill::new(
             "disk-full-both-freeze",
             "the disks of both servers are full; then user space of the active frozen",
-            vec![
-                Before(full_disks()),
-                Watch(1000),
-                Do(Freeze(Active)),
-                OtherServes,
-                Watch(500),
-            ],
+            on_top(full_disks(), Freeze(Active), 500),
         )
         .expect(TAKEOVER, &["B6"])
         .takeovers(1)
@@ -102,13 +79,7 @@ pub(super) fn drills() -> Vec<Drill> {
         Drill::new(
             "disk-full-switchover",
             "the disk of the active is full; then a planned switchover",
-            vec![
-                Before(FillDisk(Active)),
-                Watch(1000),
-                Do(Switchover),
-                OtherServes,
-                Watch(300),
-            ],
+            on_top(FillDisk(Active), Switchover, 300),
         )
         .expect(TAKEOVER, &["A12"])
         .takeovers(1)
@@ -116,13 +87,7 @@ pub(super) fn drills() -> Vec<Drill> {
         Drill::new(
             "stuck-logs-power-off",
             "nobody reads the logs of either server, every pipe is full; then power-off of the active",
-            vec![
-                Before(stuck_logs()),
-                Watch(1000),
-                Do(PowerOff(Active)),
-                OtherServes,
-                Watch(300),
-            ],
+            on_top(stuck_logs(), PowerOff(Active), 300),
         )
         .expect(TAKEOVER, &["B7"])
         .takeovers(1)
@@ -130,17 +95,23 @@ pub(super) fn drills() -> Vec<Drill> {
         Drill::new(
             "stuck-logs-switchover",
             "nobody reads the logs of either server, every pipe is full; then a planned switchover",
-            vec![
-                Before(stuck_logs()),
-                Watch(1000),
-                Do(Switchover),
-                OtherServes,
-                Watch(300),
-            ],
+            on_top(stuck_logs(), Switchover, 300),
         )
         .expect(TAKEOVER, &["A12"])
         .takeovers(1)
         .advice(UNREAD),
+    ]
+}
+
+/// A server that has had too little for a second; then the fault, until the other server serves, and
+/// `after_ms` more.
+fn on_top(too_little: Fault, fault: Fault, after_ms: u64) -> Vec<Step> {
+    vec![
+        Before(too_little),
+        Watch(1000),
+        Do(fault),
+        OtherServes,
+        Watch(after_ms),
     ]
 }
 
