@@ -6,8 +6,8 @@ mod path;
 mod switches;
 
 use haarb_model::{
-    Advert, LinkDuties, Mono, NetworkName, NodeName, ProbeReport, Report, Span, SwitchAnswer,
-    SwitchReport, Timing,
+    Advert, LinkDuties, Mono, NetworkName, NodeName, ProbeReport, Report, SIGNS_PER_LEASE, Span,
+    SwitchAnswer, SwitchReport, Timing,
 };
 
 use crate::{NetIx, NodeIx};
@@ -15,9 +15,6 @@ use crate::{NetIx, NodeIx};
 pub use neighbour::Neighbour;
 use neighbour::Verdict;
 use switches::{Around, Switches};
-
-/// Signs of life in one lease where nothing else is to be told.
-const SIGNS: u64 = 4;
 
 /// What travels between probers.
 #[derive(Clone, Debug)]
@@ -282,7 +279,7 @@ impl Prober {
     /// When something changes by itself.
     #[must_use]
     pub fn wake(&self, now: Mono) -> Mono {
-        let mut at = self.last_report + self.timing.lease.part(SIGNS);
+        let mut at = self.last_report + self.timing.lease.part(SIGNS_PER_LEASE);
         if self.payload_until > now {
             at = at.min(self.payload_until);
         }
@@ -326,7 +323,7 @@ impl Prober {
             }));
             self.reported = Some(now_true);
         }
-        if reports.is_empty() && now >= self.last_report + self.timing.lease.part(SIGNS) {
+        if reports.is_empty() && now >= self.last_report + self.timing.lease.part(SIGNS_PER_LEASE) {
             reports.push(Report::Alive);
         }
         if !reports.is_empty() {

@@ -199,6 +199,10 @@ impl World {
         });
         let links = links.collect();
         self.tell(n, Agent::LinkWatcher, Up::Report(Report::Links(links)));
-        self.wake_agent(n, Process::LinkWatcher, self.timing(n).lease.part(10));
+        self.wake_agent(
+            n,
+            Process::LinkWatcher,
+            self.timing(n).lease.part(SIGNS_PER_LEASE),
+        );
     }
 }
