@@ -9,8 +9,8 @@ mod change;
 use std::fmt;
 
 use haarb_model::{
-    Advert, AdvertReserve, Agent, Data, Duties, Epoch, Event, LinkDuties, Mono, NodeName, Report,
-    ReserveName, Role, Segment, Severity, Span,
+    Advert, AdvertReserve, Agent, Data, Duties, Epoch, Event, KernelLine, LinkDuties, Mono,
+    NodeName, Report, ReserveName, Role, Segment, Severity, Span,
 };
 
 use crate::alarm::{Alarm, Alarms};
@@ -246,6 +246,7 @@ impl Core {
             role: reserve.role,
             epoch: reserve.epoch(),
             eligible: reserve.obstacle.is_none(),
+            unable: reserve.unable,
             data: self.view.data(&reserve.spec.name),
             was_active: reserve.was_active(),
             released_to: reserve.released.as_ref().map(|(to, _)| to.clone()),

@@ -69,8 +69,13 @@ pub(crate) fn candidate(
         && reserve.operator.is_none()
         && data
         && view.usable() >= networks
-        && eligible::by_software(view, reserve, clock).is_none()
-        // Who has just let go because one of these was gone (A14) could take nothing.
+        && !reserve.unable
+}
+
+/// Whether what serving takes is here. Who has just let go because the vip-agent or the prober
+/// was gone (A14) could take nothing, though their restart is not overdue yet.
+pub(crate) fn able(view: &View, reserve: &ReserveState, clock: &mut Clock) -> bool {
+    eligible::by_software(view, reserve, clock).is_none()
         && view.fresh(Agent::VipAgent, clock)
         && view.fresh(Agent::Prober, clock)
 }
@@ -101,7 +106,11 @@ fn may_claim(
         Role::Taking | Role::Active | Role::Releasing | Role::Failed => return false,
     };
     let free = matches!(advert.mode, Mode::Automatic | Mode::OneNetwork);
-    !advert.leaving && free && part.data != Data::Inconsistent && advert.usable.len() >= networks
+    !advert.leaving
+        && free
+        && !part.unable
+        && part.data != Data::Inconsistent
+        && advert.usable.len() >= networks
 }
 
 /// The fact `turn`. Keeps `election_since` and forgets a claim that is not ours any more.

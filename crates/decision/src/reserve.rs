@@ -123,6 +123,8 @@ pub struct ReserveState {
     pub operator: Option<String>,
     /// Why we are not eligible; `None`: we are (not counting `lead`).
     pub obstacle: Option<Obstacle>,
+    /// What serving takes is not here: this server claims nothing.
+    pub unable: bool,
     /// Since when there is no obstacle.
     pub eligible_since: Option<Mono>,
     /// The hand-over under way.
@@ -186,6 +188,7 @@ impl ReserveState {
             stale_since: None,
             operator: record.operator.clone(),
             obstacle: Some(Obstacle::TooEarly),
+            unable: true,
             eligible_since: None,
             handing: None,
             released: None,

@@ -40,6 +40,9 @@ pub struct AdvertReserve {
     pub epoch: Epoch,
     /// The predicate that permits its takeover holds now (not counting `lead`).
     pub eligible: bool,
+    /// It lacks what serving takes, an agent or a service that can start: it claims nothing, and
+    /// nobody need wait for it.
+    pub unable: bool,
     /// Its replica.
     pub data: Data,
     /// It was the active one of `epoch`.

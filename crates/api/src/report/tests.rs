@@ -38,6 +38,7 @@ fn advert() -> Advert {
                 role: Role::Releasing,
                 epoch: Epoch(7),
                 eligible: true,
+                unable: true,
                 data: Data::Inconsistent,
                 was_active: true,
                 released_to: Some(node("beta")),

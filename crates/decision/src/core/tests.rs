@@ -292,6 +292,7 @@ impl Bench {
             role: Role::Standby,
             epoch: Epoch(0),
             eligible: false,
+            unable: false,
             data: Data::Current,
             was_active: false,
             released_to: None,

@@ -61,6 +61,7 @@ fn nonsense(bench: &Bench, chance: &mut Chance) -> Input {
                     chance.below(9)
                 }),
                 eligible: chance.yes(),
+                unable: chance.yes(),
                 data: [Data::Current, Data::Stale, Data::Inconsistent][chance.below(3) as usize],
                 was_active: chance.yes(),
                 released_to: named(chance),
