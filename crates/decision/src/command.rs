@@ -237,9 +237,11 @@ fn promote(
     if reserve.role.serves() {
         return Ok(format!("{name} is served here already; nothing to do"));
     }
-    if core.view.agent(Agent::VipAgent).is_none_or(|a| !a.attached) {
+    let detached = |agent: &Agent| core.view.agent(*agent).is_none_or(|a| !a.attached);
+    if let Some(agent) = [Agent::VipAgent, Agent::Prober].into_iter().find(detached) {
         return Err(format!(
-            "{name} cannot be taken: haarb-vip-agent does not run; look at its log"
+            "{name} cannot be taken: haarb-{} does not run; look at its log",
+            agent.as_str()
         ));
     }
     if core.leaving.is_some() {

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use haarb_model::{Mono, NodeName};
+use haarb_model::{Agent, Mono, NodeName};
 
+use crate::clock::Clock;
 use crate::facts::Cond;
 use crate::neighbour::Neighbour;
 use crate::reserve::ReserveState;
@@ -85,6 +86,18 @@ pub(crate) fn no_heir(view: &View, reserve: &ReserveState, to: Option<&NodeName>
                 Some(part) => format!("the data of {} are {}", n.name, part.data.as_str()),
             }),
     )
+}
+
+/// What is not there without which no virtual IP can be held here.
+pub(crate) fn no_holder(view: &View, clock: &mut Clock) -> String {
+    let needed = [Agent::VipAgent, Agent::Prober].into_iter();
+    let silent = needed.filter(|agent| !view.fresh(*agent, clock));
+    join(silent.map(|agent| {
+        format!(
+            "haarb-{} gives no sign of life, and nothing can be held without it: look at its log",
+            agent.as_str()
+        )
+    }))
 }
 
 fn join(parts: impl Iterator<Item = String>) -> String {

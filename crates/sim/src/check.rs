@@ -31,6 +31,8 @@ pub struct Checks {
     /// Two servers offered a reserve, from when, how long in all.
     pub dual: BTreeMap<usize, (Mono, Span)>,
     dual_now: BTreeMap<usize, Mono>,
+    /// When two servers last could not hear each other.
+    unheard_at: Option<Mono>,
     /// Who could hear of an activation when it happened.
     activated: BTreeMap<(usize, Epoch), Vec<bool>>,
     shown: BTreeMap<(NodeIx, usize), Epoch>,
@@ -116,6 +118,14 @@ impl Checks {
         })
     }
 
+    /// Residual case OP2: who is given a reserve by force cannot know whether a server serves
+    /// that it does not hear, or that it began to hear within the last two datagrams.
+    fn could_not_hear(&self, world: &World) -> bool {
+        let slack = world.segment.timing.probe_interval.times(2) + Span::from_millis(2);
+        self.unheard_at
+            .is_some_and(|at| world.now.since(at) <= slack)
+    }
+
     /// After every event: who offers what.
     pub fn after_event(&mut self, world: &World) {
         let now = world.now;
@@ -124,6 +134,9 @@ impl Checks {
             self.excused_until = now + AFTERMATH;
         }
         self.untold |= cannot_tell(world);
+        if unheard(world) {
+            self.unheard_at = Some(now);
+        }
         for r in 0..world.segment.reserves.len() {
             self.count_holders(world, r);
             for n in 0..world.servers.len() {
@@ -258,6 +271,9 @@ impl Checks {
         }
         if changes.len() > CHANGES_MAX {
             self.fail(format!("{name} changes its role all the time"));
+        }
+        if event.rule == "OP2" && self.could_not_hear(world) {
+            self.excused_until = now + AFTERMATH;
         }
         if to == Role::Taking || event.rule == "A15" {
             self.on_activation(world, n, r, event);
@@ -412,6 +428,17 @@ fn cannot_tell(world: &World) -> bool {
         nodes
             .clone()
             .any(|b| a != b && up(a) && up(b) && !world.fabric.reaches(a, b))
+    })
+}
+
+/// No datagram passes between two servers that have power, in either direction.
+fn unheard(world: &World) -> bool {
+    let (servers, fabric) = (&world.servers, &world.fabric);
+    let on = |n: NodeIx| servers[n].power;
+    let nodes = 0..servers.len();
+    nodes.clone().any(|a| {
+        let silent = |b: NodeIx| !fabric.reaches(a, b) && !fabric.reaches(b, a);
+        nodes.clone().any(|b| a < b && on(a) && on(b) && silent(b))
     })
 }
 

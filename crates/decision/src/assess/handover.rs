@@ -1,6 +1,6 @@
 //! Facts about moving a reserve: who could have it, who asked for it, how far it is.
 
-use haarb_model::{DirectoryReport, DirectoryState};
+use haarb_model::{DirectoryReport, DirectoryState, Span};
 
 use super::*;
 
@@ -124,9 +124,7 @@ pub(super) fn wish(
 }
 
 /// Before we take by force, whoever may still hold the virtual IPs is given the time to let
-/// go: a neighbour that serves and hears us follows the command; one whose software is silent
-/// while its kernel lives holds them no longer than its leases last, or until nobody answers
-/// for them any more.
+/// go, and what a lease here depends on must be there: it would be lost again at once.
 fn follows(
     view: &View,
     reserve: &ReserveState,
@@ -134,16 +132,43 @@ fn follows(
     probe: Probe,
     clock: &mut Clock,
 ) -> bool {
+    let mut neighbours = view.neighbours.iter();
+    !view.fresh(Agent::VipAgent, clock)
+        || !view.fresh(Agent::Prober, clock)
+        || neighbours.any(|n| {
+            may_hold(view, reserve, n, since, probe)
+                .is_some_and(|(from, span)| !clock.passed(from, span))
+        })
+}
+
+/// From when and for how long a neighbour may still hold the virtual IPs after a promotion by
+/// force was asked for; `None`: it surely holds nothing.
+///
+/// One that serves and hears us follows the command. One that does not hear us yet may do so a
+/// reply later. One whose software is silent while its kernel lives, of which we know nothing
+/// yet, or whose arbiter has just started and does not know itself what it holds, holds them no
+/// longer than its lease lasts, or until nobody answers for them.
+fn may_hold(
+    view: &View,
+    reserve: &ReserveState,
+    neighbour: &Neighbour,
+    since: Mono,
+    probe: Probe,
+) -> Option<(Mono, Span)> {
     let lease = view.segment.timing.lease;
-    if serving(view, reserve).any(|(n, _)| n.hears_me) {
-        return !clock.passed(since, lease.times(2));
-    }
-    let quiet = |n: &Neighbour| n.contact == Contact::Quiet;
-    let mut quiet = view.neighbours.iter().filter(|n| quiet(n)).peekable();
-    probe != Probe::Silent && quiet.peek().is_some() && {
-        let margin = kernel_margin(quiet.all(Neighbour::lease_exact));
-        !clock.passed(since, lease + margin)
-    }
+    let unsaid = match neighbour.contact {
+        Contact::Silent => return None,
+        Contact::Quiet | Contact::Unknown => true,
+        Contact::Heard => match neighbour.part(&reserve.spec.name)?.role {
+            role if role.serves() && neighbour.hears_me => {
+                return Some((since.max(neighbour.contact_since), lease.times(2)));
+            }
+            role if role.serves() => return Some((neighbour.contact_since, view.reply_time())),
+            role => role == Role::Starting,
+        },
+    };
+    let over = lease + kernel_margin(neighbour.lease_exact());
+    (unsaid && probe != Probe::Silent).then_some((since, over))
 }
 
 pub(super) fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut Clock) -> Drain {

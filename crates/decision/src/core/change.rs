@@ -29,12 +29,20 @@ impl Core {
                 Some((*since, timing.drain_max))
             }
             Some((Asked::Take, since)) => Some((*since, timing.claim_after.times(2))),
+            // Force waits no longer than anybody can hold, and for what a lease needs here.
+            Some((Asked::Force, since)) => Some((
+                *since,
+                (timing.lease + KernelLine::Lifetime.late()).times(2),
+            )),
             _ => None,
         };
         if let Some((since, limit)) = limit
             && clock.passed(since, limit)
         {
-            reserve.asked = None;
+            let missing = match reserve.asked.take() {
+                Some((Asked::Force, _)) => explain::no_holder(&self.view, clock),
+                _ => explain::no_heir(&self.view, reserve, None),
+            };
             step.events.push(Event {
                 severity: Severity::Major,
                 rule: "OP",
@@ -43,8 +51,7 @@ impl Core {
                 to: Some(reserve.role),
                 epoch: reserve.epoch(),
                 why: format!(
-                    "What an operator asked for could not be done within {limit}: nothing was changed. {}",
-                    explain::no_heir(&self.view, reserve, None)
+                    "What an operator asked for could not be done within {limit}: nothing was changed. {missing}"
                 ),
                 evidence: explain::evidence(&self.view, reserve, clock.now()),
             });
