@@ -1,4 +1,4 @@
-//! Owner, mode, times and extended attributes of an open file or a fresh symlink.
+//! Owner, mode, times and extended attributes of an open file, a fresh symlink or node.
 //!
 //! The one thing to know: the owner comes first, because a change of owner clears setuid bits
 //! and file capabilities; the time comes last, because everything else may touch it.
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::message::Xattrs;
 use crate::root::os;
-use crate::version::{Kind, Version};
+use crate::version::Version;
 
 /// Most bytes of extended attributes of one entry that are synchronised: what Linux file
 /// systems hold in one list (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`: 64 KiB each) with room.
@@ -120,10 +120,7 @@ pub(crate) fn apply(file: impl AsFd, version: &Version, xattrs: &Xattrs) -> io::
     unless_unprivileged(fs::fchown(&file, uid, gid))?;
     fs::fchmod(&file, Mode::from_raw_mode(version.mode))?;
     write_xattrs(&file, xattrs)?;
-    if version.kind != Kind::Directory {
-        fs::futimens(&file, &times(version))?;
-    }
-    Ok(())
+    Ok(fs::futimens(&file, &times(version))?)
 }
 
 /// Gives a symlink its owner and time; it has no mode and no attributes of its own.
@@ -133,4 +130,19 @@ pub(crate) fn apply_link(at: &OwnedFd, name: &[u8], version: &Version) -> io::Re
     unless_unprivileged(fs::chownat(at, os(name), uid, gid, flags))?;
     fs::utimensat(at, os(name), &times(version), flags)?;
     Ok(())
+}
+
+/// Gives a fresh fifo or device its owner and mode. `at` must be a place where nobody else
+/// could put something under that name.
+pub(crate) fn apply_node(at: &OwnedFd, name: &[u8], version: &Version) -> io::Result<()> {
+    let (uid, gid) = owner(version);
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    unless_unprivileged(fs::chownat(at, os(name), uid, gid, flags))?;
+    let mode = Mode::from_raw_mode(version.mode);
+    Ok(fs::chmodat(at, os(name), mode, AtFlags::empty())?)
+}
+
+/// Gives a directory, open as a place, its time back after its entries changed.
+pub(crate) fn apply_time(at: &OwnedFd, version: &Version) -> io::Result<()> {
+    Ok(fs::utimensat(at, ".", &times(version), AtFlags::empty())?)
 }

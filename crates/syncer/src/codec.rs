@@ -3,6 +3,7 @@
 //! No I/O. The one thing to know: [`Bytes`] is total; whatever arrives, it answers with a
 //! value or with [`Malformed`], and never allocates more than what it was given.
 
+use crate::compare::Link;
 use crate::path::RelPath;
 use crate::version::{Hash, Kind, Sig, Version};
 
@@ -35,6 +36,9 @@ pub(crate) fn put_version(out: &mut Vec<u8>, version: &Version) {
         Kind::File => 0,
         Kind::Directory => 1,
         Kind::Symlink => 2,
+        Kind::Fifo => 3,
+        Kind::CharDevice => 4,
+        Kind::BlockDevice => 5,
     });
     for number in [mode, uid, gid] {
         out.extend_from_slice(&number.to_le_bytes());
@@ -112,6 +116,10 @@ impl<'a> Bytes<'a> {
         self.array()
     }
 
+    pub(crate) fn link(&mut self) -> Result<Link, Malformed> {
+        self.array()
+    }
+
     pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
         match self.u8()? {
             0 => Ok(false),
@@ -171,6 +179,9 @@ impl<'a> Bytes<'a> {
             0 => Kind::File,
             1 => Kind::Directory,
             2 => Kind::Symlink,
+            3 => Kind::Fifo,
+            4 => Kind::CharDevice,
+            5 => Kind::BlockDevice,
             _ => return Err(Malformed("unknown kind of file")),
         };
         Ok(Version {

@@ -11,25 +11,38 @@ use crate::codec::put_version;
 use crate::path::RelPath;
 use crate::version::{Hash, Version};
 
+/// Names the names of one file: the beginning of the digest of the first of them; zeros for a
+/// file that has one name only.
+pub(crate) type Link = [u8; 8];
+
+/// The link of all names of a file of which this is the first.
+pub(crate) fn link_of(first: &RelPath) -> Link {
+    let mut link = Link::default();
+    link.copy_from_slice(&blake3::hash(first.as_bytes()).as_bytes()[..8]);
+    link
+}
+
 /// One line of a directory's listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) name: Vec<u8>,
     pub(crate) version: Version,
+    /// With which other names it belongs together.
+    pub(crate) link: Link,
     /// Of everything below; zeros for what is not a directory.
     pub(crate) digest: Hash,
 }
 
 /// The digest of every directory, the root included, from all entries in their order.
 pub(crate) fn digests<'a>(
-    entries: impl Iterator<Item = (&'a RelPath, &'a Version)>,
+    entries: impl Iterator<Item = (&'a RelPath, &'a Version, Link)>,
 ) -> BTreeMap<RelPath, Hash> {
     let mut done = BTreeMap::new();
     let mut open: Vec<(RelPath, blake3::Hasher)> = vec![(RelPath::root(), blake3::Hasher::new())];
-    for (path, version) in entries {
+    for (path, version, link) in entries {
         close_until(&mut open, &mut done, Some(path));
         if let Some((_, hasher)) = open.last_mut() {
-            note(hasher, path.name(), version);
+            note(hasher, path.name(), version, link);
         }
         if version.is_directory() {
             open.push((path.clone(), blake3::Hasher::new()));
@@ -60,11 +73,12 @@ fn close_until(
     }
 }
 
-fn note(hasher: &mut blake3::Hasher, name: &[u8], version: &Version) {
+fn note(hasher: &mut blake3::Hasher, name: &[u8], version: &Version, link: Link) {
     let mut line = Vec::with_capacity(name.len() + 96);
     line.extend_from_slice(&(name.len() as u32).to_le_bytes());
     line.extend_from_slice(name);
     put_version(&mut line, version);
+    line.extend_from_slice(&link);
     hasher.update(&line);
 }
 
@@ -127,7 +141,7 @@ pub(crate) fn differences(ours: &[Listed], theirs: &[Listed]) -> Vec<Difference>
             continue;
         };
         let both_directories = mine.version.is_directory() && other.version.is_directory();
-        if mine.version != other.version {
+        if mine.version != other.version || mine.link != other.link {
             found.push(Difference::Ours(mine.name.clone()));
         }
         if both_directories && mine.digest != other.digest {

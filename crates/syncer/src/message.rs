@@ -1,4 +1,4 @@
-//! What two syncers say to each other, version 1.
+//! What two syncers say to each other, version 2.
 //!
 //! A session belongs to one reserve. `Up` goes from the sink to the source, `Down` from the
 //! source to the sink:
@@ -9,7 +9,7 @@
 //!          <-  Welcome epoch, lineages   or   Refuse why
 //!          <-  List dir                             where digests differ
 //!   Listing                                   ->
-//!          <-  Put / Meta / Delete / Begin..End     each with the next number
+//!          <-  Put / Meta / Link / Delete / Begin..End     each with the next number
 //!   Ack up to a number, what failed           ->    durable on the sink's disk
 //!          <-  InSync dir                           all of it was sent
 //!          <-> Ping                                 so that a dead path is seen
@@ -25,7 +25,7 @@ use crate::version::{Hash, Version};
 
 /// Version of the protocol. Another one is refused; two versions at once come with the first
 /// release that has a second one.
-pub(crate) const PROTOCOL: u16 = 1;
+pub(crate) const PROTOCOL: u16 = 2;
 
 /// Longest message. The longest we send is one segment of a large file with its frame.
 pub(crate) const MESSAGE_BYTES_MAX: usize = SEGMENT + 256 * 1024;
@@ -137,6 +137,8 @@ pub(crate) enum Piece {
     Copy { segment: u64 },
     /// The sink's own segment, changed by this delta of `fast_rsync`.
     Delta { segment: u64, delta: Vec<u8> },
+    /// So many zeros, which the source has as a hole.
+    Hole { length: u32 },
 }
 
 /// From the source to the sink.
@@ -157,13 +159,16 @@ pub(crate) enum Down {
         dir: u16,
         path: RelPath,
     },
-    /// A directory, a symlink (content: its target) or a small file, whole.
+    /// A directory, a symlink (content: its target), a device (content: its number), a fifo or a
+    /// small file, whole.
     Put {
         seq: u64,
         dir: u16,
         path: RelPath,
         version: Version,
         content: Vec<u8>,
+        /// Blocks of zeros are to be stored as holes.
+        sparse: bool,
         xattrs: Xattrs,
     },
     /// New attributes for content that the sink has.
@@ -171,6 +176,18 @@ pub(crate) enum Down {
         seq: u64,
         dir: u16,
         path: RelPath,
+        version: Version,
+        xattrs: Xattrs,
+    },
+    /// A file that the sink has under another name gets this name, too.
+    Link {
+        seq: u64,
+        dir: u16,
+        path: RelPath,
+        to: RelPath,
+        /// It was renamed: the other name will go or get another file. Only for a file that has
+        /// no third name.
+        moved: bool,
         version: Version,
         xattrs: Xattrs,
     },
@@ -185,6 +202,8 @@ pub(crate) enum Down {
         transfer: u64,
         dir: u16,
         path: RelPath,
+        /// Blocks of zeros are to be stored as holes.
+        sparse: bool,
     },
     /// Describe these segments of what you have.
     Sums {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 /// Haarb's own place in the root of every replicated directory; never synchronised.
 pub(crate) const PRIVATE: &[u8] = b".haarb";
@@ -19,7 +20,7 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// A relative path without `.`, `..`, empty parts, or NUL. Empty: the root itself.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct RelPath(Box<[u8]>);
+pub(crate) struct RelPath(Arc<[u8]>);
 
 /// Why bytes are not a path inside a replicated directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +38,7 @@ pub(crate) enum BadPath {
 impl RelPath {
     /// The replicated directory itself.
     pub(crate) fn root() -> Self {
-        Self(Box::default())
+        Self(Arc::default())
     }
 
     /// Checks bytes from outside. Empty bytes are the root.

@@ -24,7 +24,7 @@ const TRIES: usize = 4;
 pub(crate) enum Look {
     /// Nothing, or nothing that is synchronised.
     Absent,
-    /// A directory, a symlink or a small file, whole.
+    /// Anything but a large file, whole.
     Whole(Box<Whole>),
     /// A file too large for one message; its content was not read.
     Large,
@@ -37,9 +37,13 @@ pub(crate) enum Look {
 pub(crate) struct Whole {
     pub(crate) version: Version,
     pub(crate) sig: Sig,
+    /// How many names it has.
+    pub(crate) names: u64,
     /// Whether a later change could hide behind the same signature.
     pub(crate) doubt: bool,
     pub(crate) content: Vec<u8>,
+    /// It has holes.
+    pub(crate) sparse: bool,
     pub(crate) xattrs: Xattrs,
 }
 
@@ -57,6 +61,12 @@ pub(crate) fn look(root: &Root, path: &RelPath) -> io::Result<Look> {
     match found.kind {
         None => Ok(Look::Absent),
         Some(Kind::Symlink) => look_at_link(root, path, &found),
+        Some(kind @ (Kind::Fifo | Kind::CharDevice | Kind::BlockDevice)) => {
+            // Never opened: that may wait for somebody, or make the device do something.
+            let content = found.node_content();
+            let hash = *blake3::hash(&content).as_bytes();
+            Ok(whole(&found, kind, hash, content, Xattrs::new()))
+        }
         Some(Kind::Directory) => look_at_directory(root, path),
         Some(Kind::File) if found.sig.size > SMALL_BYTES_MAX => Ok(Look::Large),
         Some(Kind::File) => look_at_small(root, path),
@@ -103,6 +113,7 @@ fn look_at_small(root: &Root, path: &RelPath) -> io::Result<Look> {
             Some(Kind::File) => {}
             _ => continue,
         }
+        let sparse = Root::has_holes(&file, before.sig.size);
         let content = read_up_to(&mut file, before.sig.size)?;
         let xattrs = read_xattrs(&file)?;
         let same_again = !before.sig.in_doubt(wall_ns()) || {
@@ -112,7 +123,10 @@ fn look_at_small(root: &Root, path: &RelPath) -> io::Result<Look> {
         let after = root.find_open(&file)?;
         if same_again && after == before && content.len() as u64 == before.sig.size {
             let hash = *blake3::hash(&content).as_bytes();
-            return Ok(whole(&before, Kind::File, hash, content, xattrs));
+            return Ok(match whole(&before, Kind::File, hash, content, xattrs) {
+                Look::Whole(whole) => Look::Whole(Box::new(Whole { sparse, ..*whole })),
+                look => look,
+            });
         }
     }
     Ok(Look::Changing)
@@ -129,8 +143,10 @@ fn whole(found: &Found, kind: Kind, hash: [u8; 32], content: Vec<u8>, xattrs: Xa
     Look::Whole(Box::new(Whole {
         version: found.version(kind, hash, xattrs_digest(&xattrs)),
         sig: found.sig,
+        names: found.names,
         doubt: found.sig.in_doubt(wall_ns()),
         content,
+        sparse: false,
         xattrs,
     }))
 }

@@ -105,8 +105,10 @@ pub(crate) struct Found {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// More than one name leads to it.
-    pub(crate) linked: bool,
+    /// How many names lead to it.
+    pub(crate) names: u64,
+    /// Of a device: its number, major and minor.
+    pub(crate) device: (u32, u32),
     pub(crate) sig: Sig,
 }
 
@@ -117,6 +119,9 @@ impl Found {
             FileType::RegularFile => Some(Kind::File),
             FileType::Directory => Some(Kind::Directory),
             FileType::Symlink => Some(Kind::Symlink),
+            FileType::Fifo => Some(Kind::Fifo),
+            FileType::CharacterDevice => Some(Kind::CharDevice),
+            FileType::BlockDevice => Some(Kind::BlockDevice),
             _ => None,
         };
         Self {
@@ -124,7 +129,8 @@ impl Found {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            linked: stat.st_nlink > 1,
+            names: stat.st_nlink,
+            device: (fs::major(stat.st_rdev), fs::minor(stat.st_rdev)),
             sig: Sig {
                 ino: stat.st_ino,
                 size: stat.st_size.unsigned_abs(),
@@ -134,16 +140,36 @@ impl Found {
         }
     }
 
+    /// More than one name leads to it.
+    pub(crate) fn linked(&self) -> bool {
+        self.names > 1
+    }
+
+    /// What stands for the content of a fifo or device: the number of a device.
+    pub(crate) fn node_content(&self) -> Vec<u8> {
+        match self.kind {
+            Some(Kind::CharDevice | Kind::BlockDevice) => {
+                let (major, minor) = self.device;
+                [major.to_le_bytes(), minor.to_le_bytes()].concat()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The version that this is, once its content is known.
     pub(crate) fn version(&self, kind: Kind, hash: Hash, xattrs: [u8; 16]) -> Version {
-        let directory = kind == Kind::Directory;
         Version {
             kind,
             mode: self.mode,
             uid: self.uid,
             gid: self.gid,
-            mtime_ns: if directory { 0 } else { self.sig.mtime_ns },
-            size: if directory { 0 } else { self.sig.size },
+            mtime_ns: if kind.is_node() { 0 } else { self.sig.mtime_ns },
+            size: match kind {
+                Kind::File | Kind::Symlink => self.sig.size,
+                Kind::Directory | Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
+                    self.node_content().len() as u64
+                }
+            },
             hash,
             xattrs,
         }
@@ -250,6 +276,14 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let parent = self.parent(path)?;
         Ok(fs::openat(&parent, os(path.name()), flags, Mode::empty())?.into())
+    }
+
+    /// Whether a file has holes. Asked of the file system and not of the number of blocks, which
+    /// says little where data wait to be written, are compressed, or lie in the inode.
+    pub(crate) fn has_holes(file: &File, size: u64) -> bool {
+        let hole = fs::seek(file, fs::SeekFrom::Hole(0));
+        let rewound = fs::seek(file, fs::SeekFrom::Start(0));
+        rewound.is_ok() && hole.is_ok_and(|at| at < size)
     }
 
     pub(crate) fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {

@@ -23,7 +23,7 @@ use crate::root::{Root, os};
 use crate::version::{Kind, Version};
 use apply::{Apply, Op, Staged};
 pub(crate) use aside::count as count_conflicts;
-use transfer::{Transfer, Unfinished, may_be_kept};
+use transfer::{Transfer, Unfinished, may_be_kept, write_sparse};
 pub(crate) use tree::Tree;
 
 /// A batch is made durable at the latest with this many operations or bytes, so that an
@@ -155,11 +155,12 @@ impl Sink {
                 path,
                 version,
                 content,
+                sparse,
                 xattrs,
             } => {
                 let bytes = content.len();
                 self.tree(dir)?;
-                let op = self.put(dir, version, content, xattrs);
+                let op = self.put(dir, version, content, sparse, xattrs);
                 self.stage(seq, dir, path, op, bytes)
             }
             Down::Meta {
@@ -169,12 +170,30 @@ impl Sink {
                 version,
                 xattrs,
             } => self.stage(seq, dir, path, Op::Meta { version, xattrs }, 0),
+            Down::Link {
+                seq,
+                dir,
+                path,
+                to,
+                moved,
+                version,
+                xattrs,
+            } => {
+                let op = Op::Link {
+                    to,
+                    moved,
+                    version,
+                    xattrs,
+                };
+                self.stage(seq, dir, path, op, 0)
+            }
             Down::Delete { seq, dir, path } => self.stage(seq, dir, path, Op::Delete, 0),
             Down::Begin {
                 transfer,
                 dir,
                 path,
-            } => self.begin(transfer, dir, path),
+                sparse,
+            } => self.begin(transfer, dir, path, sparse),
             Down::Sums {
                 transfer,
                 first,
@@ -216,7 +235,8 @@ impl Sink {
                 ..
             } => self.welcome(&node, epoch, &directories),
             Down::Refuse { why, epoch } => Err(SinkError::Refused(match why {
-                Refusal::Protocol => "it speaks another version of the protocol".into(),
+                Refusal::Protocol => "it speaks another version of the protocol: both servers need the same version of haarb"
+                        .into(),
                 Refusal::NotSource => "it is not the source of this reserve now".into(),
                 Refusal::LowerEpoch => format!("it is at epoch {epoch}, behind ours"),
                 Refusal::Directories => "its directories of this reserve differ from ours".into(),
@@ -337,7 +357,14 @@ impl Sink {
     }
 
     /// The operation for a whole message; a small file is written to its temporary place.
-    fn put(&mut self, dir: u16, version: Version, content: Vec<u8>, xattrs: Xattrs) -> Op {
+    fn put(
+        &mut self,
+        dir: u16,
+        version: Version,
+        content: Vec<u8>,
+        sparse: bool,
+        xattrs: Xattrs,
+    ) -> Op {
         let whole = version.is_directory()
             || (*blake3::hash(&content).as_bytes() == version.hash
                 && content.len() as u64 == version.size);
@@ -350,8 +377,11 @@ impl Sink {
                 target: content,
                 version,
             },
+            Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
+                Op::of_node(version, &content).unwrap_or_else(Op::Failed)
+            }
             Kind::File => self
-                .write_small(dir, &version, &content, &xattrs)
+                .write_small(dir, &version, &content, sparse, &xattrs)
                 .unwrap_or_else(|error| Op::Failed(Problem::Failed(error))),
         }
     }
@@ -361,6 +391,7 @@ impl Sink {
         dir: u16,
         version: &Version,
         content: &[u8],
+        sparse: bool,
         xattrs: &Xattrs,
     ) -> Result<Op, String> {
         self.next_name += 1;
@@ -378,7 +409,12 @@ impl Sink {
                 | OFlags::CLOEXEC;
             let fd = fs::openat(&tmp, name.as_str(), flags, Mode::RUSR | Mode::WUSR)?;
             let mut file = std::fs::File::from(fd);
-            file.write_all(content)?;
+            if sparse {
+                write_sparse(&file, 0, content)?;
+                file.set_len(content.len() as u64)?;
+            } else {
+                file.write_all(content)?;
+            }
             attributes::apply(&file, version, xattrs)?;
             Ok(file)
         };
@@ -390,12 +426,18 @@ impl Sink {
         })
     }
 
-    fn begin(&mut self, transfer: u64, dir: u16, path: RelPath) -> Result<(), SinkError> {
+    fn begin(
+        &mut self,
+        transfer: u64,
+        dir: u16,
+        path: RelPath,
+        sparse: bool,
+    ) -> Result<(), SinkError> {
         self.fence.pass()?;
         // What was received before may be the base of what comes.
         self.flush()?;
         let begun = match self.tree(dir)?.place.enter() {
-            Ok(root) => Transfer::begin(&root, dir, path).map_err(|e| e.to_string()),
+            Ok(root) => Transfer::begin(&root, dir, path, sparse).map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let segments = match begun {

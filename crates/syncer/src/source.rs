@@ -5,12 +5,15 @@
 //! an event is a hint to look, and what is sent is what then stands on the disk.
 
 mod acknowledge;
+mod disk;
 mod drain;
 mod large;
+mod link;
 mod send;
 mod session;
 mod status;
 mod tree;
+mod vanished;
 
 use std::collections::BTreeMap;
 
@@ -183,6 +186,7 @@ impl Source {
                 continue;
             }
             let mut changes = tree.look_at_ripe(now, self.draining);
+            changes.extend(tree.look_at_stamps(now, self.draining));
             if tree.is_visiting() {
                 let first = !tree.visited;
                 changes.extend(tree.visit(self.watch.as_mut(), now));
@@ -239,10 +243,7 @@ impl Source {
 
     /// When [`Source::tick`] is due without an event.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        let settling = self
-            .trees
-            .iter()
-            .filter_map(|tree| tree.settling.deadline());
+        let settling = self.trees.iter().filter_map(Tree::deadline);
         let sessions = self.sessions.values().flat_map(|session| &session.dirs);
         let unwatched = self.trees.iter().any(|tree| !tree.unwatched.is_empty());
         settling

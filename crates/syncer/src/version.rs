@@ -7,12 +7,23 @@
 /// Content as BLAKE3 sees it.
 pub(crate) type Hash = [u8; 32];
 
-/// What stands under a name. Other kinds (sockets, fifos, devices) are not synchronised yet.
+/// What stands under a name. Sockets are not synchronised: one is worth nothing without the
+/// process that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     File,
     Directory,
     Symlink,
+    Fifo,
+    CharDevice,
+    BlockDevice,
+}
+
+impl Kind {
+    /// A fifo or a device: a name for something that is not stored.
+    pub(crate) fn is_node(self) -> bool {
+        matches!(self, Self::Fifo | Self::CharDevice | Self::BlockDevice)
+    }
 }
 
 /// One version of one entry, the same on every server that has it.
@@ -23,11 +34,13 @@ pub(crate) struct Version {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Nanoseconds since 1970; 0 for directories, whose times follow their entries.
+    /// Nanoseconds since 1970; 0 for fifos and devices, where it only says when something last
+    /// went through.
     pub(crate) mtime_ns: i64,
     /// Bytes; 0 for directories.
     pub(crate) size: u64,
-    /// Of the content of a file or the target of a symlink; zeros for directories.
+    /// Of the content of a file, the target of a symlink, the number of a device; zeros for
+    /// directories.
     pub(crate) hash: Hash,
     /// Digest of the extended attributes; zeros if there are none.
     pub(crate) xattrs: [u8; 16],

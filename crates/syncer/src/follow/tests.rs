@@ -131,6 +131,7 @@ fn put(seq: u64, path: &str, content: &[u8]) -> Down {
         path: RelPath::parse(path.as_bytes()).unwrap(),
         version,
         content: content.to_vec(),
+        sparse: false,
         xattrs: Vec::new(),
     }
 }

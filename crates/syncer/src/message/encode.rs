@@ -44,6 +44,7 @@ impl Up {
                 for entry in entries {
                     put_bytes(&mut out, &entry.name);
                     put_version(&mut out, &entry.version);
+                    out.extend_from_slice(&entry.link);
                     out.extend_from_slice(&entry.digest);
                 }
                 out.push(u8::from(*last));
@@ -130,6 +131,7 @@ fn listed(b: &mut Bytes<'_>) -> Result<Listed, Malformed> {
     Ok(Listed {
         name: b.bytes()?.to_vec(),
         version: b.version()?,
+        link: b.link()?,
         digest: b.hash()?,
     })
 }
@@ -221,12 +223,14 @@ impl Down {
                 path,
                 version,
                 content,
+                sparse,
                 xattrs,
             } => {
                 out.reserve(content.len());
                 head(&mut out, 5, *seq, *dir, path);
                 put_version(&mut out, version);
                 put_bytes(&mut out, content);
+                out.push(u8::from(*sparse));
                 put_xattrs(&mut out, xattrs);
             }
             Self::Meta {
@@ -240,12 +244,31 @@ impl Down {
                 put_version(&mut out, version);
                 put_xattrs(&mut out, xattrs);
             }
+            Self::Link {
+                seq,
+                dir,
+                path,
+                to,
+                moved,
+                version,
+                xattrs,
+            } => {
+                head(&mut out, 14, *seq, *dir, path);
+                put_path(&mut out, to);
+                out.push(u8::from(*moved));
+                put_version(&mut out, version);
+                put_xattrs(&mut out, xattrs);
+            }
             Self::Delete { seq, dir, path } => head(&mut out, 7, *seq, *dir, path),
             Self::Begin {
                 transfer,
                 dir,
                 path,
-            } => head(&mut out, 8, *transfer, *dir, path),
+                sparse,
+            } => {
+                head(&mut out, 8, *transfer, *dir, path);
+                out.push(u8::from(*sparse));
+            }
             Self::Sums {
                 transfer,
                 first,
@@ -321,6 +344,7 @@ impl Down {
                 path: b.entry_path()?,
                 version: b.version()?,
                 content: b.bytes()?.to_vec(),
+                sparse: b.bool()?,
                 xattrs: xattrs(&mut b)?,
             },
             6 => Self::Meta {
@@ -339,6 +363,7 @@ impl Down {
                 transfer: b.u64()?,
                 dir: b.u16()?,
                 path: b.entry_path()?,
+                sparse: b.bool()?,
             },
             9 => Self::Sums {
                 transfer: b.u64()?,
@@ -359,6 +384,15 @@ impl Down {
             13 => Self::InSync {
                 seq: b.u64()?,
                 dir: b.u16()?,
+            },
+            14 => Self::Link {
+                seq: b.u64()?,
+                dir: b.u16()?,
+                path: b.entry_path()?,
+                to: b.entry_path()?,
+                moved: b.bool()?,
+                version: b.version()?,
+                xattrs: xattrs(&mut b)?,
             },
             _ => return Err(Malformed("unknown message")),
         };
@@ -382,6 +416,10 @@ impl Piece {
                 out.extend_from_slice(&segment.to_le_bytes());
                 put_bytes(out, delta);
             }
+            Self::Hole { length } => {
+                out.push(3);
+                out.extend_from_slice(&length.to_le_bytes());
+            }
         }
     }
 
@@ -393,6 +431,7 @@ impl Piece {
                 segment: b.u64()?,
                 delta: b.bytes()?.to_vec(),
             },
+            3 => Self::Hole { length: b.u32()? },
             _ => return Err(Malformed("unknown piece")),
         })
     }

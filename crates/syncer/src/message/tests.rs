@@ -8,7 +8,14 @@ use crate::version::Kind;
 
 fn any_version() -> impl Strategy<Value = Version> {
     (
-        prop_oneof![Just(Kind::File), Just(Kind::Directory), Just(Kind::Symlink)],
+        prop_oneof![
+            Just(Kind::File),
+            Just(Kind::Directory),
+            Just(Kind::Symlink),
+            Just(Kind::Fifo),
+            Just(Kind::CharDevice),
+            Just(Kind::BlockDevice)
+        ],
         0u32..=0o7777,
         any::<u32>(),
         any::<i64>(),
@@ -45,6 +52,7 @@ fn any_down() -> impl Strategy<Value = Down> {
         any_bytes().prop_map(Piece::Data),
         any::<u64>().prop_map(|segment| Piece::Copy { segment }),
         (any::<u64>(), any_bytes()).prop_map(|(segment, delta)| Piece::Delta { segment, delta }),
+        any::<u32>().prop_map(|length| Piece::Hole { length }),
     ];
     prop_oneof![
         (any::<u64>(), any_bytes()).prop_map(|(epoch, lineage)| Down::Welcome {
@@ -68,6 +76,7 @@ fn any_down() -> impl Strategy<Value = Down> {
                 dir,
                 path,
                 version,
+                sparse: content.len() % 2 == 0,
                 content,
                 xattrs
             }
@@ -81,11 +90,23 @@ fn any_down() -> impl Strategy<Value = Down> {
                 xattrs,
             }
         }),
+        (op(), any_path(), any_version(), any_xattrs()).prop_map(
+            |((seq, dir, path), to, version, xattrs)| Down::Link {
+                seq,
+                dir,
+                path,
+                to,
+                moved: dir % 2 == 0,
+                version,
+                xattrs
+            }
+        ),
         op().prop_map(|(seq, dir, path)| Down::Delete { seq, dir, path }),
         op().prop_map(|(transfer, dir, path)| Down::Begin {
             transfer,
             dir,
-            path
+            path,
+            sparse: dir % 2 == 0,
         }),
         (any::<u64>(), any::<u32>()).prop_map(|(first, count)| Down::Sums {
             transfer: 9,
@@ -126,6 +147,7 @@ fn any_up() -> impl Strategy<Value = Up> {
             entries: vec![Listed {
                 name,
                 version,
+                link: [6; 8],
                 digest: [7; 32]
             }],
             last: true,

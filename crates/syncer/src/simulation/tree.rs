@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::settle::Hint;
@@ -28,8 +28,29 @@ impl Random {
     }
 }
 
-/// Kind, mode, mtime (0 for directories), length and hash of the content or target.
-pub(super) type Snapshot = BTreeMap<PathBuf, (char, u32, i64, usize, blake3::Hash)>;
+/// Everything about one entry that a replica must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    kind: char,
+    mode: u32,
+    owner: (u32, u32),
+    /// Nanoseconds; 0 for fifos and devices, where it is not kept.
+    mtime_ns: i64,
+    /// Of a device.
+    number: u64,
+    length: usize,
+    content: blake3::Hash,
+    attribute: Option<Vec<u8>>,
+    /// All names of the file.
+    names: Vec<PathBuf>,
+    /// It has holes of some size.
+    sparse: bool,
+}
+
+pub(super) type Snapshot = BTreeMap<PathBuf, Entry>;
+
+/// The attribute that is changed at random.
+const ATTRIBUTE: &str = "user.haarb";
 
 fn walk(root: &Path, skip_private: bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -51,22 +72,64 @@ fn walk(root: &Path, skip_private: bool) -> Vec<PathBuf> {
 
 /// All of a replicated directory.
 pub(super) fn snapshot(root: &Path) -> Snapshot {
+    let paths = walk(root, true);
+    let mut names: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
+    for path in &paths {
+        let name = path.strip_prefix(root).unwrap().to_owned();
+        let ino = path.symlink_metadata().unwrap().ino();
+        names.entry(ino).or_default().push(name);
+    }
     let describe = |path: PathBuf| {
-        let meta = path.symlink_metadata().unwrap();
-        let mtime = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
-        let (kind, mode, mtime, content) = if meta.is_dir() {
-            ('d', meta.mode() & 0o7777, 0, Vec::new())
-        } else if meta.is_symlink() {
-            let target = path.read_link().unwrap();
-            ('l', 0, mtime, target.as_os_str().as_bytes().to_vec())
-        } else {
-            let content = std::fs::read(&path).unwrap();
-            ('f', meta.mode() & 0o7777, mtime, content)
-        };
-        let entry = (kind, mode, mtime, content.len(), blake3::hash(&content));
+        let entry = describe(&path, &names);
         (path.strip_prefix(root).unwrap().to_owned(), entry)
     };
-    walk(root, true).into_iter().map(describe).collect()
+    paths.into_iter().map(describe).collect()
+}
+
+fn describe(path: &Path, names: &BTreeMap<u64, Vec<PathBuf>>) -> Entry {
+    let meta = path.symlink_metadata().unwrap();
+    let kind = meta.file_type();
+    let letter = match kind {
+        _ if kind.is_dir() => 'd',
+        _ if kind.is_symlink() => 'l',
+        _ if kind.is_file() => 'f',
+        _ if kind.is_fifo() => 'p',
+        _ if kind.is_char_device() => 'c',
+        _ => 'b',
+    };
+    let content = content(path).unwrap_or_default();
+    let mut value = vec![0; 256];
+    let attribute = rustix::fs::lgetxattr(path, ATTRIBUTE, &mut value[..]).ok();
+    Entry {
+        kind: letter,
+        mode: meta.mode() & 0o7777,
+        owner: (meta.uid(), meta.gid()),
+        mtime_ns: match letter {
+            'd' | 'l' | 'f' => meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
+            _ => 0,
+        },
+        number: meta.rdev(),
+        length: content.len(),
+        content: blake3::hash(&content),
+        attribute: attribute.map(|length| value[..length].to_vec()),
+        names: match letter {
+            'f' => names[&meta.ino()].clone(),
+            _ => Vec::new(),
+        },
+        sparse: letter == 'f' && meta.blocks() * 512 + HOLE / 2 < meta.len(),
+    }
+}
+
+/// The bytes of a file or the target of a symlink.
+fn content(path: &Path) -> Option<Vec<u8>> {
+    let meta = path.symlink_metadata().unwrap();
+    if meta.is_symlink() {
+        Some(path.read_link().unwrap().as_os_str().as_bytes().to_vec())
+    } else if meta.is_file() {
+        Some(std::fs::read(path).unwrap())
+    } else {
+        None
+    }
 }
 
 /// The contents of files and targets of symlinks below a directory.
@@ -74,16 +137,8 @@ pub(super) fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     walk(root, true)
         .into_iter()
         .filter_map(|path| {
-            let meta = path.symlink_metadata().unwrap();
-            if meta.is_dir() {
-                None
-            } else if meta.is_symlink() {
-                let target = path.read_link().unwrap();
-                Some((path, target.as_os_str().as_bytes().to_vec()))
-            } else {
-                let content = std::fs::read(&path).unwrap();
-                Some((path, content))
-            }
+            let content = content(&path)?;
+            Some((path, content))
         })
         .collect()
 }
@@ -104,8 +159,17 @@ fn new_path(random: &mut Random, root: &Path) -> PathBuf {
         0 => pick(random, root, |p| p.is_dir() && !p.is_symlink()),
         _ => None,
     };
-    let name = ["a", "b", "c", "d d", "e\n"][random.below(5) as usize];
-    parent.unwrap_or_else(|| root.to_owned()).join(name)
+    let long = [b'x'; 255];
+    let names: [&[u8]; 7] = [b"a", b"b", b"c", b"d d", b"e\n", b"not \xff UTF-8", &long];
+    let name = names[random.below(names.len() as u64) as usize];
+    let parent = parent.unwrap_or_else(|| root.to_owned());
+    let path = parent.join(crate::root::os(name));
+    // Deeper than one call of this test can reach: elsewhere.
+    if path.as_os_str().len() < 3000 {
+        path
+    } else {
+        root.join("a")
+    }
 }
 
 fn new_content(random: &mut Random) -> Vec<u8> {
@@ -126,16 +190,59 @@ fn new_content(random: &mut Random) -> Vec<u8> {
     content
 }
 
+/// Bytes of a hole, and about as many of data around it.
+const HOLE: u64 = 128 * 1024;
+
+fn write_sparse(random: &mut Random, path: &Path) {
+    let file = std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(random.below(2) == 0)
+        .open(path)
+        .unwrap();
+    let mut at = HOLE * random.below(2);
+    for _ in 0..random.below(3) {
+        file.write_all_at(&new_content(random), at).unwrap();
+        at += HOLE * (1 + random.below(3));
+    }
+    // The last of it is a hole at times.
+    let end = at.max(file.metadata().unwrap().len());
+    file.set_len(end + HOLE * random.below(2) + 1).unwrap();
+    // No two contents are equal.
+    file.write_all_at(&random.next().to_le_bytes(), HOLE * 2)
+        .unwrap();
+}
+
+/// A fifo, or a device where this user may make one. Says whether it was made.
+fn make_node(random: &mut Random, path: &Path) -> bool {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    let kinds = [
+        FileType::Fifo,
+        FileType::CharacterDevice,
+        FileType::BlockDevice,
+    ];
+    let kind = kinds[random.below(3) as usize];
+    let number = match kind {
+        FileType::Fifo => 0,
+        _ => makedev(1, random.below(300) as u32),
+    };
+    mknodat(CWD, path, kind, Mode::from_raw_mode(0o640), number).is_ok()
+}
+
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
 /// One change by a user; returns the paths that the kernel tells of, relative to the root.
 pub(super) fn random_change(random: &mut Random, root: &Path) -> Vec<(PathBuf, Hint)> {
     let mut touched = Vec::new();
     let mut tell = |path: &Path, hint| {
         touched.push((path.strip_prefix(root).unwrap().to_owned(), hint));
     };
-    match random.below(12) {
+    match random.below(18) {
         0..4 => {
             let path = new_path(random, root);
-            if !path.is_dir() && !path.is_symlink() {
+            if is_plain(&path) || path.symlink_metadata().is_err() {
                 std::fs::write(&path, new_content(random)).unwrap();
                 tell(&path, Hint::Written);
                 tell(&path, Hint::Closed);
@@ -191,6 +298,44 @@ pub(super) fn random_change(random: &mut Random, root: &Path) -> Vec<(PathBuf, H
                 let mode = [0o600, 0o644, 0o755, 0o700][random.below(4) as usize];
                 let mode = if path.is_dir() { mode | 0o700 } else { mode };
                 std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+                tell(&path, Hint::Other);
+            }
+        }
+        11 | 12 => {
+            // Another name; at times for a file that has some already.
+            let path = new_path(random, root);
+            if let Some(file) = pick(random, root, is_plain)
+                && std::fs::hard_link(file, &path).is_ok()
+            {
+                tell(&path, Hint::Written);
+            }
+        }
+        13 => {
+            let path = new_path(random, root);
+            if is_plain(&path) || path.symlink_metadata().is_err() {
+                write_sparse(random, &path);
+                tell(&path, Hint::Written);
+                tell(&path, Hint::Closed);
+            }
+        }
+        14 => {
+            let path = new_path(random, root);
+            if make_node(random, &path) {
+                tell(&path, Hint::Written);
+            }
+        }
+        15 => {
+            if let Some(path) = pick(random, root, |p| is_plain(p) || is_directory(p)) {
+                let value = random.next().to_le_bytes();
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(&path, ATTRIBUTE, &value, flags).unwrap();
+                tell(&path, Hint::Other);
+            }
+        }
+        16 if rustix::process::geteuid().is_root() => {
+            if let Some(path) = pick(random, root, |_| true) {
+                let id = 1000 + random.below(3) as u32;
+                std::os::unix::fs::lchown(&path, Some(id), Some(id + 1)).unwrap();
                 tell(&path, Hint::Other);
             }
         }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Dev, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::attributes;
@@ -48,6 +48,11 @@ pub(crate) enum Op {
         target: Vec<u8>,
         version: Version,
     },
+    /// A fifo or a device with this number.
+    Node {
+        version: Version,
+        device: Dev,
+    },
     Directory {
         version: Version,
         xattrs: Xattrs,
@@ -56,9 +61,33 @@ pub(crate) enum Op {
         version: Version,
         xattrs: Xattrs,
     },
+    /// Another name of a file that is here. `moved`: the other name is on its way out.
+    Link {
+        to: RelPath,
+        moved: bool,
+        version: Version,
+        xattrs: Xattrs,
+    },
     Delete,
     /// It failed before it came to this.
     Failed(Problem),
+}
+
+impl Op {
+    /// A fifo or device from what stands for its content.
+    pub(crate) fn of_node(version: Version, content: &[u8]) -> Result<Self, Problem> {
+        let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).ok();
+        let device = match (version.kind, content.split_at_checked(4)) {
+            (Kind::Fifo, _) => Some(0),
+            (_, Some((major, minor))) => number(major)
+                .zip(number(minor))
+                .map(|(major, minor)| fs::makedev(major, minor)),
+            (_, None) => None,
+        };
+        let device =
+            device.ok_or_else(|| Problem::Failed("this is no number of a device".into()))?;
+        Ok(Self::Node { version, device })
+    }
 }
 
 /// Why one operation was not done.
@@ -86,6 +115,8 @@ pub(crate) struct Apply<'a> {
     pub(crate) stamp: &'a str,
     touched: BTreeMap<RelPath, OwnedFd>,
     records: Vec<Record>,
+    /// Files of this batch that got another name because they were renamed: old and new one.
+    twins: BTreeMap<RelPath, RelPath>,
 }
 
 impl<'a> Apply<'a> {
@@ -97,6 +128,7 @@ impl<'a> Apply<'a> {
             stamp,
             touched: BTreeMap::new(),
             records: Vec::new(),
+            twins: BTreeMap::new(),
         }
     }
 
@@ -154,7 +186,10 @@ impl<'a> Apply<'a> {
 
     fn intent(&self, staged: &Staged) -> Option<Record> {
         let version = match &staged.op {
-            Op::File { version, .. } | Op::Symlink { version, .. } => *version,
+            Op::File { version, .. }
+            | Op::Symlink { version, .. }
+            | Op::Node { version, .. }
+            | Op::Link { version, .. } => *version,
             Op::Directory { .. } | Op::Meta { .. } | Op::Delete | Op::Failed(_) => return None,
         };
         let before = self.tree.store.index.base(&staged.path);
@@ -181,12 +216,110 @@ impl<'a> Apply<'a> {
                 attributes::apply_link(&tmp, name.as_bytes(), &version)?;
                 self.rename_into(&tmp, name, path, &version)
             }
+            Op::Node { version, device } => self.make_node(path, &version, device),
             Op::Directory { version, xattrs } => self.make_directory(path, &version, &xattrs),
             Op::Meta { version, xattrs } => self.set_attributes(path, &version, &xattrs),
+            Op::Link {
+                to,
+                moved,
+                version,
+                xattrs,
+            } => self.link(path, &to, moved, &version, &xattrs),
             Op::Delete => self.delete(path),
             Op::Failed(Problem::NeedContent) => Err(OpError::NeedContent),
             Op::Failed(Problem::Failed(text)) => Err(io::Error::other(text).into()),
         }
+    }
+
+    fn make_node(&mut self, path: &RelPath, version: &Version, device: Dev) -> Result<(), OpError> {
+        let tmp = self.root.private(&[b"tmp"])?;
+        let name = "node";
+        let _ = fs::unlinkat(&tmp, name, AtFlags::empty());
+        let kind = match version.kind {
+            Kind::CharDevice => FileType::CharacterDevice,
+            Kind::BlockDevice => FileType::BlockDevice,
+            _ => FileType::Fifo,
+        };
+        fs::mknodat(&tmp, name, kind, Mode::RUSR, device).map_err(|errno| match errno {
+            Errno::PERM if kind != FileType::Fifo => io::Error::other(
+                "a device cannot be made here: haarb-syncer needs to be root with CAP_MKNOD, and a file system that holds devices",
+            ),
+            errno => errno.into(),
+        })?;
+        attributes::apply_node(&tmp, name.as_bytes(), version)?;
+        self.rename_into(&tmp, name, path, version)
+    }
+
+    /// Gives a file that is here another name. Whether it is the right file is judged by its
+    /// content, not by its name.
+    fn link(
+        &mut self,
+        path: &RelPath,
+        to: &RelPath,
+        moved: bool,
+        version: &Version,
+        xattrs: &Xattrs,
+    ) -> Result<(), OpError> {
+        let from = self.root.parent(to).map_err(|_| OpError::NeedContent)?;
+        let Some(found) = self.root.find_at(&from, to.name())? else {
+            return Err(OpError::NeedContent);
+        };
+        let known = self.tree.store.index.entries.get(to);
+        let here = match known.filter(|entry| entry.sig == Some(found.sig)) {
+            Some(entry) => Some(entry.version),
+            None if found.kind == Some(Kind::File) => self.local_version(to)?,
+            None => None,
+        };
+        let same = here.is_some_and(|here| here.same_content(version));
+        // A third name would belong to the new file as well.
+        if !same || (moved && found.linked()) {
+            return Err(OpError::NeedContent);
+        }
+        let certain = known.is_some_and(|entry| entry.sig == Some(found.sig));
+        let tmp = self.root.private(&[b"tmp"])?;
+        let name = "name";
+        let _ = fs::unlinkat(&tmp, name, AtFlags::empty());
+        fs::linkat(&from, os(to.name()), &tmp, name, AtFlags::empty())?;
+        if here != Some(*version) {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file: File = fs::openat(&tmp, name, flags, Mode::empty())?.into();
+            attributes::apply(&file, version, xattrs)?;
+            file.sync_all()?;
+        }
+        let parent = self.make_parents(path)?;
+        let there = self.root.find_at(&parent, path.name())?;
+        if there.is_some_and(|there| there.sig.ino == found.sig.ino) {
+            // It is the same file already; a rename would do nothing and leave the temporary.
+            fs::unlinkat(&tmp, name, AtFlags::empty())?;
+            self.settled(path, &parent, *version)?;
+        } else {
+            self.rename_into(&tmp, name, path, version)?;
+        }
+        self.tree.linked(path, to);
+        if certain && here == Some(*version) {
+            self.recognise(to)?;
+            self.twins.insert(to.clone(), path.clone());
+        }
+        Ok(())
+    }
+
+    /// A name more or less changed the time stamp of a file that is known: what stands there is
+    /// still what was noted.
+    fn recognise(&mut self, path: &RelPath) -> Result<(), OpError> {
+        let found = self.root.find(path)?;
+        let known = self.tree.store.index.entries.get(path);
+        if let (Some(found), Some(entry)) = (found, known)
+            && let Some(sig) = entry.sig
+            && (sig.ino, sig.size, sig.mtime_ns)
+                == (found.sig.ino, found.sig.size, found.sig.mtime_ns)
+        {
+            let entry = Entry {
+                sig: Some(found.sig),
+                ..entry.clone()
+            };
+            self.note(Record::Put(path.clone(), entry));
+        }
+        Ok(())
     }
 
     fn rename_into(
@@ -220,6 +353,7 @@ impl<'a> Apply<'a> {
             before: None,
         };
         self.tree.local.remove(path);
+        self.tree.links.remove(path);
         self.note(Record::Put(path.clone(), entry));
         Ok(())
     }
@@ -293,7 +427,7 @@ impl<'a> Apply<'a> {
         incoming: Option<&Version>,
     ) -> Result<Fate, OpError> {
         if found.kind.is_none() {
-            // A fifo, a socket, a device: nobody else has it.
+            // A socket, or what another file system has mounted here: nobody else has it.
             return Ok(Fate::KeepAside);
         }
         let known = self.tree.store.index.entries.get(path);
@@ -333,7 +467,8 @@ impl<'a> Apply<'a> {
     ) -> Result<(), OpError> {
         let parent = self.make_parents(path)?;
         let found = self.root.find_at(&parent, path.name())?;
-        if found.is_none_or(|found| found.kind != Some(Kind::Directory)) {
+        let new = found.is_none_or(|found| found.kind != Some(Kind::Directory));
+        if new {
             self.clear_the_way(path, &parent, None)?;
             self.fence.pass()?;
             fs::mkdirat(&parent, os(path.name()), Mode::RWXU)?;
@@ -343,7 +478,9 @@ impl<'a> Apply<'a> {
         let open = fs::openat(&at, ".", flags, Mode::empty())?;
         attributes::apply(&open, version, xattrs)?;
         self.settled(path, &parent, *version)?;
-        self.touch(path, parent);
+        if new {
+            self.touch(path, parent);
+        }
         self.touched.insert(path.clone(), at);
         Ok(())
     }
@@ -370,7 +507,10 @@ impl<'a> Apply<'a> {
                 file.sync_all()?;
             }
             Kind::Symlink => attributes::apply_link(&parent, path.name(), version)?,
-            Kind::Directory => return Err(OpError::NeedContent),
+            // A node is small enough to be made anew.
+            Kind::Directory | Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
+                return Err(OpError::NeedContent);
+            }
         }
         self.settled(path, &parent, *version)
     }
@@ -396,11 +536,15 @@ impl<'a> Apply<'a> {
         self.clear_the_way(path, &parent, None)?;
         self.forget(path);
         self.touch(path, parent);
+        if let Some(twin) = self.twins.remove(path) {
+            self.recognise(&twin)?;
+        }
         Ok(())
     }
 
     fn forget(&mut self, path: &RelPath) {
         self.tree.local.remove(path);
+        self.tree.links.remove(path);
         self.note(Record::Remove(path.clone()));
     }
 
@@ -436,8 +580,31 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
+    /// Directories whose entries changed get the time back that the source's have, as far as it
+    /// is known: the source tells a later one once it sees it.
+    fn restore_times(&self) -> io::Result<()> {
+        for (path, at) in &self.touched {
+            let entry = self.tree.store.index.entries.get(path);
+            let known = match self.tree.local.get(path) {
+                // The source was told of this one, and has the same if it sends no other.
+                Some(local) => local.map(|(version, _)| version),
+                None => entry.map(|entry| entry.version),
+            };
+            let Some(version) = known.filter(Version::is_directory) else {
+                continue;
+            };
+            match attributes::apply_time(at, &version) {
+                // It was removed by a later operation of the batch.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
     /// Everything durable, then what now stands there into the journal.
     fn settle(&mut self) -> io::Result<()> {
+        self.restore_times()?;
         if self.touched.len() >= SYNC_ALL_FROM {
             self.root.sync_all()?;
         } else {

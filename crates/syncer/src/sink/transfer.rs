@@ -5,7 +5,7 @@
 //! thing to know: pieces prove nothing; the whole is checked with BLAKE3 before it goes live.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
@@ -33,6 +33,8 @@ pub(crate) struct Transfer {
     tmp: OwnedFd,
     file: File,
     written: u64,
+    /// Blocks of zeros are not written, so that they become holes.
+    sparse: bool,
     hasher: blake3::Hasher,
     base: Base,
     failed: Option<String>,
@@ -69,7 +71,7 @@ fn open_sized(tmp: &OwnedFd, name: &str) -> io::Result<Option<(File, u64)>> {
 }
 
 impl Transfer {
-    pub(crate) fn begin(root: &Root, dir: u16, path: RelPath) -> io::Result<Self> {
+    pub(crate) fn begin(root: &Root, dir: u16, path: RelPath, sparse: bool) -> io::Result<Self> {
         let tmp = root.private(&[b"tmp"])?;
         let (part, base) = names(&path);
         // Of two broken attempts the one that came further is built on.
@@ -98,6 +100,7 @@ impl Transfer {
             tmp,
             file,
             written: 0,
+            sparse,
             hasher: blake3::Hasher::new(),
             failed: None,
         })
@@ -130,6 +133,10 @@ impl Transfer {
 
     fn try_add(&mut self, piece: Piece) -> io::Result<()> {
         let bytes = match piece {
+            Piece::Hole { length } if length as usize > SEGMENT => {
+                return Err(io::Error::other("a hole is longer than a segment"));
+            }
+            Piece::Hole { length } => vec![0; length as usize],
             Piece::Data(bytes) => bytes,
             Piece::Copy { segment } => self.base.segment(segment)?,
             Piece::Delta { segment, delta } => {
@@ -140,7 +147,11 @@ impl Transfer {
                 out
             }
         };
-        self.file.write_all(&bytes)?;
+        if self.sparse {
+            write_sparse(&self.file, self.written, &bytes)?;
+        } else {
+            self.file.write_all_at(&bytes, self.written)?;
+        }
         self.hasher.update(&bytes);
         self.written += bytes.len() as u64;
         Ok(())
@@ -158,8 +169,37 @@ impl Transfer {
             let _ = fs::unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty());
             return Err(Unfinished::Differs);
         }
+        // A hole at the end was not written.
+        if self.sparse
+            && let Err(error) = self.file.set_len(version.size)
+        {
+            return Err(Unfinished::Failed(error.to_string()));
+        }
         Ok((self.file, self.name))
     }
+}
+
+/// What file systems store as one piece, or not at all.
+const BLOCK: usize = 4096;
+
+/// Writes bytes to a part of a file that was never written, blocks of zeros left out: they stay
+/// holes. The caller sets the length where the file ends in one.
+pub(crate) fn write_sparse(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    let is_hole = |block: &[u8]| block.iter().all(|byte| *byte == 0);
+    let mut start = 0;
+    let mut from = 0;
+    // Blocks of the file, whatever the offset of these bytes in it.
+    let mut end = BLOCK - (at % BLOCK as u64) as usize;
+    while from < bytes.len() {
+        end = end.min(bytes.len());
+        if is_hole(&bytes[from..end]) {
+            file.write_all_at(&bytes[start..from], at + start as u64)?;
+            start = end;
+        }
+        from = end;
+        end += BLOCK;
+    }
+    file.write_all_at(&bytes[start..], at + start as u64)
 }
 
 /// Why a large file did not become whole.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use haarb_model::Data;
 
 use crate::Replicated;
-use crate::compare::{Listed, below, children, digests};
+use crate::compare::{Link, Listed, below, children, digests, link_of};
 use crate::index::{Entry, Header, Record, Stage};
 use crate::journal::Store;
 use crate::message::DirHello;
@@ -32,6 +32,8 @@ pub(crate) struct Tree {
     /// Where the disk was found to differ from the index; `None`: nothing is there.
     pub(crate) local: BTreeMap<RelPath, Option<(Version, Sig)>>,
     digests: BTreeMap<RelPath, Hash>,
+    /// Which names belong to the same file; what is missing has one name only.
+    pub(crate) links: BTreeMap<RelPath, Link>,
     scanned_at: Option<Instant>,
     /// Everything that the source has is here, in this session.
     pub(crate) synced: bool,
@@ -54,6 +56,7 @@ impl Tree {
             store: Store::default(),
             local: BTreeMap::new(),
             digests: BTreeMap::new(),
+            links: BTreeMap::new(),
             scanned_at: None,
             synced: false,
             data: Data::Stale,
@@ -92,7 +95,7 @@ impl Tree {
         {
             // The contact was only interrupted: the index is what stands here, up to changes
             // by somebody else, which are seen before anything is put over them.
-            self.digests = digests(merged(&self.store.index.entries, &self.local));
+            self.describe();
             return Ok(());
         }
         self.error.clear();
@@ -142,9 +145,38 @@ impl Tree {
             .cloned()
             .collect();
         self.local.extend(gone.into_iter().map(|path| (path, None)));
-        self.digests = digests(merged(&self.store.index.entries, &self.local));
+        self.describe();
         self.scanned_at = Some(Instant::now());
         Ok(())
+    }
+
+    /// Which names belong to the same file, and the digests, of what was found.
+    fn describe(&mut self) {
+        let mut names: Vec<(u64, &RelPath)> = merged(&self.store.index.entries, &self.local)
+            .filter(|(_, version, _)| version.kind == Kind::File)
+            .filter_map(|(path, _, sig)| Some((sig?.ino, path)))
+            .collect();
+        // Stable: the names of one file stay in their order.
+        names.sort_by_key(|(ino, _)| *ino);
+        let several = names
+            .chunk_by(|one, next| one.0 == next.0)
+            .filter(|names| names.len() > 1);
+        self.links = several
+            .flat_map(|names| {
+                let link = link_of(names[0].1);
+                names.iter().map(move |(_, path)| ((*path).clone(), link))
+            })
+            .collect();
+        let link = |path: &RelPath| self.links.get(path).copied().unwrap_or_default();
+        let found = merged(&self.store.index.entries, &self.local);
+        self.digests = digests(found.map(|(path, version, _)| (path, version, link(path))));
+    }
+
+    /// Two names belong to the same file from now on.
+    pub(crate) fn linked(&mut self, one: &RelPath, other: &RelPath) {
+        let link = link_of(one.min(other));
+        self.links.insert(one.clone(), link);
+        self.links.insert(other.clone(), link);
     }
 
     /// Compares one entry of the disk with the index; says whether it is a directory.
@@ -300,6 +332,7 @@ impl Tree {
             .map(|(path, version)| Listed {
                 name: path.name().to_vec(),
                 version: *version,
+                link: self.links.get(path).copied().unwrap_or_default(),
                 digest: self.digests.get(path).copied().unwrap_or_default(),
             })
             .collect()
@@ -310,15 +343,18 @@ impl Tree {
 fn merged<'a>(
     entries: &'a BTreeMap<RelPath, Entry>,
     local: &'a BTreeMap<RelPath, Option<(Version, Sig)>>,
-) -> impl Iterator<Item = (&'a RelPath, &'a Version)> {
+) -> impl Iterator<Item = (&'a RelPath, &'a Version, Option<&'a Sig>)> {
     let mut entries = entries
         .iter()
         .filter(|(path, _)| !local.contains_key(*path))
-        .map(|(path, entry)| (path, &entry.version))
+        .map(|(path, entry)| (path, &entry.version, entry.sig.as_ref()))
         .peekable();
     let mut local = local
         .iter()
-        .filter_map(|(path, found)| Some((path, &found.as_ref()?.0)))
+        .filter_map(|(path, found)| {
+            let (version, sig) = found.as_ref()?;
+            Some((path, version, Some(sig)))
+        })
         .peekable();
     std::iter::from_fn(move || match (entries.peek(), local.peek()) {
         (Some(entry), Some(other)) if entry.0 < other.0 => entries.next(),

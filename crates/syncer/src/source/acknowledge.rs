@@ -86,7 +86,12 @@ impl Source {
         while let Some(flying) = session.acknowledged(upto) {
             let number = flying.dir;
             match (problems.get(&flying.seq), flying.sent) {
-                (None, Sent::Put { path, version, sig }) => {
+                (
+                    None,
+                    Sent::Put {
+                        path, version, sig, ..
+                    },
+                ) => {
                     if self.everybody_has(session, number, &path) {
                         let entry = Entry {
                             version,
@@ -107,7 +112,12 @@ impl Source {
                     marked.push(number);
                 }
                 (Some(_), Sent::Mark) => session.dirs[number].mark = Mark::No,
-                (Some(problem), Sent::Put { path, .. } | Sent::Delete { path }) => {
+                (Some(problem), sent @ (Sent::Put { .. } | Sent::Delete { .. })) => {
+                    let (path, to) = match sent {
+                        Sent::Put { path, to, .. } => (path, to),
+                        Sent::Delete { path } => (path, None),
+                        Sent::Mark => continue,
+                    };
                     let dir = &mut session.dirs[number];
                     let pending = Pending {
                         old: None,
@@ -116,6 +126,13 @@ impl Source {
                     };
                     match problem {
                         Problem::NeedContent => {
+                            // The file that it should be another name of is not what it should be.
+                            let known = to.filter(|to| self.trees[number].disk.contains_key(to));
+                            if let Some(to) = known {
+                                let mut pending = pending.clone();
+                                pending.attempts = 0;
+                                dir.live.entry(to).or_insert(pending);
+                            }
                             dir.live.entry(path).or_insert(pending);
                         }
                         Problem::Failed(text) => {
@@ -196,7 +213,7 @@ impl Source {
             with: self.others.clone(),
             ..tree.store.index.header.clone()
         })];
-        for (path, known) in &tree.disk {
+        for (path, known) in tree.disk.iter() {
             let Some(version) = known.version.filter(|_| settled(path)) else {
                 continue;
             };

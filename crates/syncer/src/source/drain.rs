@@ -41,6 +41,7 @@ impl Source {
             tree.error.is_empty()
                 && tree.seal.is_some_and(|(_, reached)| reached)
                 && tree.settling.is_empty()
+                && !tree.is_stamping()
                 && !tree.is_visiting()
         });
         sealed

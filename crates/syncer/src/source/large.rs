@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 
 use fast_rsync::{Signature, diff};
 use haarb_model::Span;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::attributes::read_xattrs;
 use crate::message::{Down, Piece, SEGMENT, Xattrs};
@@ -22,6 +24,7 @@ use crate::sink::SUMS_MAX;
 use crate::version::{Hash, Kind, Sig, Version, xattrs_digest};
 
 use super::session::Pending;
+use super::vanished::Vanished;
 
 /// After this time without a moment of rest a large file is sent as it was read.
 const PATIENCE: Span = Span::from_secs(1);
@@ -33,6 +36,11 @@ pub(crate) struct Outgoing {
     pub(crate) pending: Pending,
     pub(crate) transfer: u64,
     file: File,
+    /// Where the sink may have it under a name that is gone here. Then it is only read, to see
+    /// whether that is so.
+    pub(crate) renamed_from: Option<RelPath>,
+    /// It has holes.
+    pub(crate) sparse: bool,
     before: Found,
     /// A change right after the beginning could carry the same time stamp: its event is
     /// believed, whatever the stamps say.
@@ -87,6 +95,8 @@ impl Outgoing {
         }
         let xattrs = read_xattrs(&file)?;
         Ok(Some(Self {
+            renamed_from: None,
+            sparse: Root::has_holes(&file, before.sig.size),
             dir,
             path,
             pending,
@@ -103,6 +113,32 @@ impl Outgoing {
             hasher: blake3::Hasher::new(),
             again: None,
         }))
+    }
+
+    /// Looks whether the sink may have this file under a name that is gone here.
+    pub(crate) fn perhaps_renamed(mut self, vanished: &Vanished) -> Self {
+        let sig = self.before.sig;
+        if !self.pending.whole && self.before.names == 1 {
+            self.renamed_from = vanished.stamp(sig.size, sig.mtime_ns, &self.path).cloned();
+            self.base = self.renamed_from.as_ref().map(|_| 0);
+        }
+        self
+    }
+
+    /// How many names it had.
+    pub(crate) fn names(&self) -> u64 {
+        self.before.names
+    }
+
+    /// A piece to send, or nothing where it is only read.
+    fn send(&self, piece: Piece) -> Step {
+        if self.renamed_from.is_some() {
+            return Step::Busy;
+        }
+        Step::Send(Down::Part {
+            transfer: self.transfer,
+            piece,
+        })
     }
 
     /// Whether this is still the file that is being read.
@@ -154,11 +190,36 @@ impl Outgoing {
         if self.read >= self.before.sig.size {
             return self.conclude(root, waited);
         }
+        if let Some(length) = self.hole() {
+            return Ok(self.skip_hole(length));
+        }
         let aligned = self.read.is_multiple_of(SEGMENT as u64);
         if aligned && self.next < base && !self.sums.contains_key(&self.next) {
             return Ok(Step::Wait);
         }
         self.read_piece(aligned)
+    }
+
+    /// How long the hole is that fills the next segment; `None`: it has data.
+    fn hole(&self) -> Option<u32> {
+        let length = (self.before.sig.size - self.read).min(SEGMENT as u64);
+        let whole = self.sparse
+            && match seek(&self.file, SeekFrom::Data(self.read)) {
+                Ok(data) => data >= self.read + length,
+                // Nothing but a hole up to the end. A file that was cut shorter meanwhile is
+                // found out at the end.
+                Err(Errno::NXIO) => true,
+                Err(_) => false,
+            };
+        whole.then_some(length as u32)
+    }
+
+    fn skip_hole(&mut self, length: u32) -> Step {
+        self.hasher.update(&vec![0; length as usize]);
+        self.read += u64::from(length);
+        self.sums.remove(&self.next);
+        self.next += 1;
+        self.send(Piece::Hole { length })
     }
 
     fn read_piece(&mut self, aligned: bool) -> io::Result<Step> {
@@ -178,10 +239,7 @@ impl Outgoing {
             Some((_, signature)) => difference(segment, signature, bytes),
             None => Piece::Data(bytes),
         };
-        Ok(Step::Send(Down::Part {
-            transfer: self.transfer,
-            piece,
-        }))
+        Ok(self.send(piece))
     }
 
     /// One segment, or what there is of it below the size that the file had at first.

@@ -5,9 +5,11 @@
 
 use haarb_model::{Mono, Span};
 
+use super::disk::Known;
 use super::large::{Outgoing, Step};
+use super::link::{Link, is_renamed, send_link};
 use super::session::{Mark, Pending, Phase, Sent, Session};
-use super::tree::{Change, Known, Until};
+use super::tree::{Change, Until};
 use super::{INFLIGHT_MAX, Next, SessionId, Source, would_empty};
 use crate::message::Down;
 use crate::path::RelPath;
@@ -122,12 +124,16 @@ impl Source {
             .large
             .as_ref()
             .is_some_and(|large| large.dir == number && large.path == path);
-        let tree = &mut self.trees[number];
-        let dir = &mut session.dirs[number];
         if busy_with_it {
-            dir.again_soon(path, pending, now);
+            session.dirs[number].again_soon(path, pending, now);
             return Next::Busy;
         }
+        let (path, pending) = match self.send_as_link(session, number, path, pending, false, now) {
+            Ok(next) => return next,
+            Err(other) => other,
+        };
+        let tree = &mut self.trees[number];
+        let dir = &mut session.dirs[number];
         let looked = match tree.place.enter() {
             Ok(root) => look(&root, &path),
             Err(error) => {
@@ -156,6 +162,7 @@ impl Source {
             Ok(Look::Large) => dir.large.push_back((path, pending)),
             Ok(Look::Whole(whole)) => {
                 let fresh = whole.version.kind == Kind::File
+                    && !is_renamed(dir, &path, &pending, &whole)
                     && !appended(&pending, &whole)
                     && now < pending.since + PATIENCE
                     && !self.draining;
@@ -187,10 +194,21 @@ impl Source {
         whole: Whole,
         now: Mono,
     ) -> Next {
+        let (path, pending) = match self.send_as_link(session, number, path, pending, true, now) {
+            Ok(next) => return next,
+            Err(other) => other,
+        };
         self.learn(number, &path, Known::from(&whole), now);
+        if let Some(link) = self.renamed(session, number, &path, &pending, &whole) {
+            return Next::Send(link);
+        }
         let directory = whole.version.is_directory();
         let question = session.dirs[number].sending(number as u16, &path, directory);
+        let (sent, ino) = (path.clone(), whole.sig.ino);
         let next = send_whole(session, number, path, pending, whole);
+        if matches!(next, Next::Send(Down::Put { .. })) {
+            self.link_others(session, number, &sent, ino, now);
+        }
         // After the directory itself, so that there is one to list.
         session.out.extend(question);
         next
@@ -239,7 +257,7 @@ impl Source {
 
     /// What was just read is what stands there. The other sinks hear of it here, because the
     /// event that will come finds nothing new any more.
-    fn learn(&mut self, number: usize, path: &RelPath, mut known: Known, now: Mono) {
+    pub(super) fn learn(&mut self, number: usize, path: &RelPath, mut known: Known, now: Mono) {
         let tree = &mut self.trees[number];
         if let Some(before) = tree.disk.get(path) {
             known.told_ns = before.told_ns;
@@ -257,6 +275,8 @@ impl Source {
             since: now,
             old: None,
             emptied: false,
+            anew: before.is_none_or(|before| before.sig.ino != known.sig.ino),
+            vanished: Vec::new(),
         };
         for other in self.sessions.values_mut() {
             other.dirs[number].changed(&change, false);
@@ -305,19 +325,38 @@ impl Source {
                 xattrs,
             }) => {
                 let known = Known {
-                    version: Some(version),
-                    kind: Kind::File,
-                    sig,
                     doubt,
-                    told_ns: 0,
-                    open: false,
+                    ..Known::read(version, sig, large.names())
                 };
                 self.learn(large.dir, &large.path, known, now);
-                session.dirs[large.dir].sending(large.dir as u16, &large.path, false);
+                let dir = &mut session.dirs[large.dir];
+                if let Some(to) = large.renamed_from {
+                    if dir.vanished.content(&version, &large.path) != Some(&to) {
+                        // Only its size and time are the same, or it is not there any more.
+                        dir.vanished.forget_one(&to);
+                        dir.live.insert(large.path, large.pending);
+                        return Some(Next::Busy);
+                    }
+                    dir.send_anew(&to);
+                    dir.sending(large.dir as u16, &large.path, false);
+                    let link = Link {
+                        path: large.path,
+                        to,
+                        moved: true,
+                        version,
+                        sig: (!doubt).then_some(sig),
+                        xattrs,
+                    };
+                    let message = send_link(session, large.dir, link, large.pending);
+                    return Some(Next::Send(message));
+                }
+                dir.sending(large.dir as u16, &large.path, false);
+                self.link_others(session, large.dir, &large.path, sig.ino, now);
                 let sent = Sent::Put {
                     path: large.path,
                     version,
                     sig: (!doubt).then_some(sig),
+                    to: None,
                 };
                 let seq = session.number(large.dir, sent, large.pending);
                 Some(Next::Send(Down::End {
@@ -348,11 +387,17 @@ impl Source {
     fn begin_large(&mut self, session: &mut Session, now: Mono) -> Option<Next> {
         let number = (0..self.trees.len()).find(|n| !session.dirs[*n].large.is_empty())?;
         let (path, pending) = session.dirs[number].large.pop_front()?;
+        let (path, pending) = match self.send_as_link(session, number, path, pending, true, now) {
+            Ok(next) => return Some(next),
+            Err(other) => other,
+        };
         session.transfers += 1;
         let transfer = session.transfers;
         let tree = &mut self.trees[number];
+        let vanished = &session.dirs[number].vanished;
         let begun = match tree.place.enter() {
-            Ok(root) => Outgoing::begin(&root, number, path.clone(), pending.clone(), transfer),
+            Ok(root) => Outgoing::begin(&root, number, path.clone(), pending.clone(), transfer)
+                .map(|large| large.map(|large| large.perhaps_renamed(vanished))),
             Err(error) => {
                 tree.stop_at_root(&error);
                 return Some(Next::Busy);
@@ -362,6 +407,7 @@ impl Source {
             // Being rewritten at this moment: its events will tell when that is over.
             Ok(Some(large))
                 if !large.grows()
+                    && large.renamed_from.is_none()
                     && (large.doubt || tree.is_open(&path))
                     && now < large.pending.since + PATIENCE =>
             {
@@ -369,11 +415,17 @@ impl Source {
                 Some(Next::Busy)
             }
             Ok(Some(large)) => {
+                let sparse = large.sparse;
+                let silent = large.renamed_from.is_some();
                 session.large = Some(large);
+                if silent {
+                    return Some(Next::Busy);
+                }
                 Some(Next::Send(Down::Begin {
                     transfer,
                     dir: number as u16,
                     path,
+                    sparse,
                 }))
             }
             // It is no large file any more: look again.
@@ -390,7 +442,9 @@ impl Source {
         if !matches!(dir.phase, Phase::Live) {
             return None;
         }
-        if let Some((path, pending)) = dir.due_delete(now, self.draining) {
+        // What is being looked through may be what was renamed.
+        let visiting = self.trees[number].is_visiting();
+        if !visiting && let Some((path, pending)) = dir.due_delete(now, self.draining) {
             let tree = &self.trees[number];
             let mut place = tree.place.clone();
             let found = place.enter().map(|root| root.find(&path));
@@ -421,6 +475,7 @@ impl Source {
                 since: now,
                 old: None,
                 whole: false,
+                anew: false,
                 attempts: 0,
             };
             let seq = session.number(number, Sent::Mark, pending);
@@ -467,18 +522,21 @@ fn send_whole(
         sig,
         doubt,
         content,
+        sparse,
         xattrs,
+        names: _,
     } = whole;
-    let old: Option<Version> = pending.old.filter(|_| !pending.whole);
+    let old: Option<Version> = pending.old.filter(|_| !pending.whole && !pending.anew);
     if old == Some(version) {
         return Next::Busy;
     }
-    let attributes_only =
-        !version.is_directory() && old.is_some_and(|old| old.same_content(&version));
+    let attributes_only = matches!(version.kind, Kind::File | Kind::Symlink)
+        && old.is_some_and(|old| old.same_content(&version));
     let sent = Sent::Put {
         path: path.clone(),
         version,
         sig: (!doubt).then_some(sig),
+        to: None,
     };
     let seq = session.number(number, sent, pending);
     let dir = number as u16;
@@ -497,6 +555,7 @@ fn send_whole(
             path,
             version,
             content,
+            sparse,
             xattrs,
         }
     })

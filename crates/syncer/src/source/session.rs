@@ -10,7 +10,8 @@ use haarb_model::{Mono, Span};
 
 use super::large::Outgoing;
 use super::tree::{Change, Tree};
-use crate::compare::{Difference, Listed, below, differences};
+use super::vanished::Vanished;
+use crate::compare::{Difference, Link, Listed, below, differences};
 use crate::message::{DirHello, Down};
 use crate::path::RelPath;
 use crate::read::Whole;
@@ -31,6 +32,8 @@ pub(crate) struct Pending {
     pub(crate) old: Option<Version>,
     /// Nothing of what the sink has may be built on.
     pub(crate) whole: bool,
+    /// New attributes are not enough: the file itself is another one.
+    pub(crate) anew: bool,
     pub(crate) attempts: u32,
 }
 
@@ -80,6 +83,8 @@ pub(crate) struct SessionDir {
     /// Where the sink has a directory with entries that the source has not: if there is a
     /// directory again when the path is sent, the two are compared.
     uncompared: BTreeSet<RelPath>,
+    /// What the sink has under names where it does not belong any more.
+    pub(crate) vanished: Vanished,
     /// Directories that are compared while changes are sent, with what was listed so far.
     asked: BTreeMap<RelPath, Vec<Listed>>,
     pub(crate) trouble: String,
@@ -92,6 +97,8 @@ pub(crate) enum Sent {
         path: RelPath,
         version: Version,
         sig: Option<Sig>,
+        /// It was sent as another name of this file.
+        to: Option<RelPath>,
     },
     Delete {
         path: RelPath,
@@ -134,6 +141,7 @@ impl SessionDir {
             large: VecDeque::new(),
             unproven: BTreeMap::new(),
             uncompared: BTreeSet::new(),
+            vanished: Vanished::default(),
             asked: BTreeMap::new(),
             trouble: String::new(),
         }
@@ -161,15 +169,22 @@ impl SessionDir {
         .next();
         let comparing = !matches!(self.phase, Phase::Live);
         let pending = match earlier {
-            Some(earlier) => earlier,
+            Some(earlier) => Pending {
+                anew: earlier.anew || change.anew,
+                ..earlier
+            },
             None => Pending {
                 since: change.since,
                 // While it is compared, or with several sinks, what this one has is not known.
                 old: change.old.filter(|_| alone && !comparing),
                 whole: false,
+                anew: change.anew,
                 attempts: 0,
             },
         };
+        for (path, version) in &change.vanished {
+            self.vanished.note(path, version);
+        }
         self.live.insert(change.path.clone(), pending);
     }
 
@@ -178,6 +193,7 @@ impl SessionDir {
             since,
             old: None,
             whole: false,
+            anew: false,
             attempts: 0,
         };
         if !self.live.contains_key(&path) {
@@ -237,6 +253,11 @@ impl SessionDir {
     /// A path is about to be sent. If both sides have a directory there now and what is in the
     /// sink's is not known, this is the question to ask.
     pub(crate) fn sending(&mut self, number: u16, path: &RelPath, directory: bool) -> Option<Down> {
+        if directory {
+            self.vanished.forget_one(path);
+        } else {
+            self.vanished.forget(path);
+        }
         if !self.uncompared.remove(path) {
             return None;
         }
@@ -252,8 +273,22 @@ impl SessionDir {
         })
     }
 
+    /// What is sent next under this path must be a file of its own.
+    pub(crate) fn send_anew(&mut self, path: &RelPath) {
+        let maps = [&mut self.live, &mut self.bulk];
+        let plain = maps.into_iter().filter_map(|map| map.get_mut(path));
+        let timed = [&mut self.deletes, &mut self.retry];
+        let timed = timed.into_iter().filter_map(|map| map.get_mut(path));
+        let timed = timed.map(|(_, pending)| pending);
+        let unproven = self.unproven.get_mut(path).map(|(_, pending, _)| pending);
+        for pending in plain.chain(timed).chain(unproven) {
+            pending.anew = true;
+        }
+    }
+
     /// The sink is about to remove everything at and below a path.
     pub(crate) fn deleting(&mut self, path: &RelPath) {
+        self.vanished.forget(path);
         self.uncompared
             .retain(|other| other != path && !other.is_below(path));
     }
@@ -375,7 +410,7 @@ impl SessionDir {
                         continue;
                     };
                     let listed = theirs.iter().find(|listed| listed.name == name);
-                    self.differs(tree, child, listed.map(|listed| listed.version), since);
+                    self.differs(tree, child, listed, since);
                 }
             }
         }
@@ -383,7 +418,17 @@ impl SessionDir {
     }
 
     /// One path turned out to differ; `theirs` is what the sink has there.
-    fn differs(&mut self, tree: &Tree, path: RelPath, theirs: Option<Version>, since: Mono) {
+    fn differs(&mut self, tree: &Tree, path: RelPath, theirs: Option<&Listed>, since: Mono) {
+        let link = theirs.map(|theirs| theirs.link).unwrap_or_default();
+        let theirs = theirs.map(|theirs| theirs.version);
+        let ours = tree.disk.get(&path);
+        let own_link = ours.map(|known| tree.disk.link(known)).unwrap_or_default();
+        if let Some(theirs) = theirs.filter(|theirs| {
+            let ours = ours.and_then(|known| known.version);
+            ours.is_none_or(|ours| !ours.same_content(theirs))
+        }) {
+            self.vanished.note(&path, &theirs);
+        }
         let theirs_directory = theirs.is_some_and(|theirs| theirs.is_directory());
         let ours_directory = tree
             .disk
@@ -401,6 +446,8 @@ impl SessionDir {
         self.want(path.clone(), since);
         if let Some(pending) = self.bulk.get_mut(&path) {
             pending.old = theirs;
+            // There it is another name of something else.
+            pending.anew = link != Link::default() && link != own_link;
         }
     }
 
@@ -466,11 +513,14 @@ impl Session {
             || d.retry.contains_key(path)
             || d.deletes.contains_key(path)
             || d.unproven.contains_key(path)
-            || d.large.iter().any(|(p, _)| p == path)
-            || self
-                .large
-                .as_ref()
-                .is_some_and(|l| l.dir == dir && l.path == *path)
+            || self.has_large(dir, path)
+    }
+
+    /// Whether a path waits to be sent as a large file, or is on its way as one.
+    pub(crate) fn has_large(&self, dir: usize, path: &RelPath) -> bool {
+        let large = self.large.as_ref();
+        self.dirs[dir].large.iter().any(|(p, _)| p == path)
+            || large.is_some_and(|l| l.dir == dir && l.path == *path)
     }
 
     /// How many paths of a directory are not acknowledged.

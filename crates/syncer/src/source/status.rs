@@ -39,7 +39,7 @@ impl Source {
             DirectoryState::Error
         } else if self.sessions.is_empty() {
             DirectoryState::WaitingForPeer
-        } else if in_sync && tree.settling.is_empty() {
+        } else if in_sync && tree.settling.is_empty() && !tree.is_stamping() {
             DirectoryState::InSync
         } else {
             DirectoryState::Syncing

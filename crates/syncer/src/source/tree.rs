@@ -5,16 +5,17 @@ use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use haarb_model::Mono;
+use haarb_model::{Mono, Span};
 
-use crate::compare::{Listed, below, children, digests};
+use super::disk::{Disk, Known};
+use crate::compare::{Link, Listed, below, children, digests};
 use crate::index::{Header, Stage};
 use crate::journal::Store;
 use crate::path::RelPath;
 use crate::read::{Whole, version_on_disk, wall_ns};
 use crate::root::{Found, Place, Root, RootError};
 use crate::settle::{Hint, Ripe, Settling};
-use crate::version::{Hash, Kind, Sig, Version};
+use crate::version::{Hash, Kind, Version};
 
 /// How many entries are looked at in one step, so that nothing else waits for long.
 const VISIT_ENTRIES: usize = 500;
@@ -31,34 +32,6 @@ pub(crate) trait Watch: Send {
     fn mark(&mut self, root: &Path, number: u64) -> Result<(), String>;
 }
 
-/// What stands at a path, as far as it is known.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    /// `None`: it changed and was not read since.
-    pub(crate) version: Option<Version>,
-    pub(crate) kind: Kind,
-    pub(crate) sig: Sig,
-    /// A change could hide behind the same signature: an event is believed.
-    pub(crate) doubt: bool,
-    /// When its last event was told; 0: none was.
-    pub(crate) told_ns: i64,
-    /// By its last event it was open for writing.
-    pub(crate) open: bool,
-}
-
-impl From<&Whole> for Known {
-    fn from(whole: &Whole) -> Self {
-        Self {
-            version: Some(whole.version),
-            kind: whole.version.kind,
-            sig: whole.sig,
-            doubt: whole.doubt,
-            told_ns: 0,
-            open: false,
-        }
-    }
-}
-
 /// A path that is different from what it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -68,7 +41,15 @@ pub(crate) struct Change {
     pub(crate) old: Option<Version>,
     /// It was a directory and is gone with all that was in it.
     pub(crate) emptied: bool,
+    /// It is another file than before, or may share its inode with others on the sink: new
+    /// attributes for what the sink has are not enough.
+    pub(crate) anew: bool,
+    /// Files that are not here any more, under this path or below it.
+    pub(crate) vanished: Vec<(RelPath, Version)>,
 }
+
+/// How long the time of a directory may wait for further changes in it.
+const STAMP_REST: Span = Span::from_millis(20);
 
 /// What ends the standstill of a directory that was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +77,9 @@ impl Until {
 pub(crate) struct Tree {
     pub(crate) place: Place,
     pub(crate) store: Store,
-    pub(crate) disk: BTreeMap<RelPath, Known>,
+    pub(crate) disk: Disk,
+    /// Directories whose entries changed, and with them their times.
+    stamps: BTreeMap<RelPath, Mono>,
     to_visit: VecDeque<RelPath>,
     /// The whole of it was looked at once.
     pub(crate) visited: bool,
@@ -122,7 +105,8 @@ impl Tree {
         let mut tree = Self {
             place: Place::new(path),
             store: Store::default(),
-            disk: BTreeMap::new(),
+            disk: Disk::default(),
+            stamps: BTreeMap::new(),
             to_visit: VecDeque::new(),
             visited: false,
             settling: Settling::default(),
@@ -159,6 +143,7 @@ impl Tree {
             return false;
         }
         self.disk.clear();
+        self.stamps.clear();
         self.settling.clear();
         self.to_visit.clear();
         self.visited = false;
@@ -272,6 +257,7 @@ impl Tree {
                 changes.push(self.gone(&path, now));
             }
         }
+        self.stamp(dir, now);
         let at = root.walk(dir)?;
         for name in &names {
             let Ok(path) = dir.join(name) else {
@@ -279,9 +265,7 @@ impl Tree {
                 continue;
             };
             let found = root.find_at(&at, name)?;
-            if let Some(change) = self.look_at(&path, found, now) {
-                changes.push(change);
-            }
+            self.look_at(&path, found, now, changes);
             if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
                 self.to_visit.push_back(path);
             }
@@ -308,13 +292,30 @@ impl Tree {
     }
 
     /// Compares what was found at a path with what is known.
-    fn look_at(&mut self, path: &RelPath, found: Option<Found>, now: Mono) -> Option<Change> {
+    fn look_at(
+        &mut self,
+        path: &RelPath,
+        found: Option<Found>,
+        since: Mono,
+        changes: &mut Vec<Change>,
+    ) {
         let Some((found, kind)) = found.and_then(|found| Some((found, found.kind?))) else {
-            return self.knows(path).then(|| self.gone(path, now));
+            if self.knows(path) {
+                changes.push(self.gone(path, since));
+            }
+            return;
         };
+        if kind == Kind::File {
+            self.others_changed(path, &found, since, changes);
+        }
         let known = self.disk.get(path).copied();
         if known.is_some_and(|known| known.sig == found.sig && !known.doubt) {
-            return None;
+            return;
+        }
+        let replaced = known.filter(|known| known.kind != kind || known.sig.ino != found.sig.ino);
+        let mut vanished = Vec::new();
+        if replaced.is_some() || kind != Kind::Directory {
+            vanished = self.files(path, replaced.is_some());
         }
         if kind != Kind::Directory {
             self.remove_below(path);
@@ -323,26 +324,115 @@ impl Tree {
         let as_acknowledged = entry
             .filter(|entry| known.is_none() && entry.sig == Some(found.sig))
             .map(|entry| entry.version);
-        self.disk.insert(
-            path.clone(),
-            Known {
-                version: as_acknowledged,
-                kind,
-                sig: found.sig,
-                doubt: false,
-                told_ns: 0,
-                open: false,
-            },
-        );
+        let now_known = Known {
+            version: as_acknowledged,
+            ..Known::found(kind, &found)
+        };
+        self.disk.insert(path.clone(), now_known);
         if as_acknowledged.is_some() && !self.visited {
-            return None;
+            return;
         }
-        Some(Change {
+        changes.push(Change {
             path: path.clone(),
-            since: now,
+            since,
             old: known.and_then(|known| known.version),
             emptied: false,
-        })
+            anew: known.is_none() || replaced.is_some(),
+            vanished,
+        });
+    }
+
+    /// A file with several names was changed through one of them: there is no event for the
+    /// others.
+    fn others_changed(
+        &mut self,
+        path: &RelPath,
+        found: &Found,
+        since: Mono,
+        changes: &mut Vec<Change>,
+    ) {
+        let others = self.disk.others(found.sig.ino, path);
+        let stale = |known: &Known| known.version.is_some() && !known.is_still(found);
+        let stale: Vec<RelPath> = others
+            .filter(|other| self.disk.get(*other).is_some_and(stale))
+            .cloned()
+            .collect();
+        for other in stale {
+            let Some(known) = self.disk.get(&other).copied() else {
+                continue;
+            };
+            let unread = Known {
+                told_ns: known.told_ns,
+                ..Known::found(known.kind, found)
+            };
+            self.disk.insert(other.clone(), unread);
+            changes.push(Change {
+                path: other,
+                since,
+                old: known.version,
+                emptied: false,
+                anew: false,
+                vanished: Vec::new(),
+            });
+        }
+    }
+
+    /// The known files at (`itself`) and below a path.
+    fn files(&self, path: &RelPath, itself: bool) -> Vec<(RelPath, Version)> {
+        let own = self.disk.get_key_value(path).filter(|_| itself);
+        let all = own.into_iter().chain(below(&self.disk, path));
+        all.filter_map(|(path, known)| Some((path.clone(), known.version?)))
+            .filter(|(_, version)| version.kind == Kind::File)
+            .collect()
+    }
+
+    /// The time of a directory may have changed: looked at after a moment.
+    fn stamp(&mut self, dir: &RelPath, now: Mono) {
+        if !dir.is_root() {
+            self.stamps.entry(dir.clone()).or_insert(now);
+        }
+    }
+
+    /// Looks at the directories whose entries changed a moment ago. `all`: at every one.
+    pub(crate) fn look_at_stamps(&mut self, now: Mono, all: bool) -> Vec<Change> {
+        let due = |since: &Mono| all || now >= *since + STAMP_REST;
+        if !self.stamps.values().any(due) {
+            return Vec::new();
+        }
+        let root = match self.place.enter() {
+            Ok(root) => root,
+            Err(error) => {
+                self.stop_at_root(&error);
+                return Vec::new();
+            }
+        };
+        let mut changes = Vec::new();
+        let (due, later): (BTreeMap<_, _>, _) = std::mem::take(&mut self.stamps)
+            .into_iter()
+            .partition(|(_, since)| due(since));
+        self.stamps = later;
+        for (dir, since) in due {
+            match root.find(&dir) {
+                Ok(Some(found)) if found.kind == Some(Kind::Directory) => {
+                    self.look_at(&dir, Some(found), since, &mut changes);
+                }
+                // What became of it has an event of its own.
+                Ok(_) => {}
+                Err(error) => tracing::warn!("{}", self.about(&dir, &error)),
+            }
+        }
+        changes
+    }
+
+    /// Whether directories wait for a look at their times.
+    pub(crate) fn is_stamping(&self) -> bool {
+        !self.stamps.is_empty()
+    }
+
+    /// When something here is due.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        let stamps = self.stamps.values().min().map(|since| *since + STAMP_REST);
+        stamps.into_iter().chain(self.settling.deadline()).min()
     }
 
     /// Whether anything is known at a path or below it.
@@ -353,6 +443,7 @@ impl Tree {
     /// Nothing stands at the path any more.
     pub(crate) fn gone(&mut self, path: &RelPath, now: Mono) -> Change {
         let had_entries = below(&self.disk, path).next().is_some();
+        let vanished = self.files(path, true);
         self.remove_below(path);
         let known = self.disk.remove(path);
         Change {
@@ -360,6 +451,8 @@ impl Tree {
             since: now,
             old: known.and_then(|known| known.version),
             emptied: had_entries || known.is_some_and(|known| known.kind == Kind::Directory),
+            anew: true,
+            vanished,
         }
     }
 
@@ -392,40 +485,40 @@ impl Tree {
                 return Vec::new();
             }
         };
-        ripe.into_iter()
-            .filter_map(|ripe| self.look_at_one(&root, ripe, now))
-            .collect()
+        let mut changes = Vec::new();
+        for ripe in ripe {
+            self.look_at_one(&root, ripe, now, &mut changes);
+        }
+        changes
     }
 
-    fn look_at_one(&mut self, root: &Root, ripe: Ripe, now: Mono) -> Option<Change> {
+    fn look_at_one(&mut self, root: &Root, ripe: Ripe, now: Mono, changes: &mut Vec<Change>) {
         let found = match root.find(&ripe.path) {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!("{}", self.about(&ripe.path, &error));
                 self.settling
                     .note(ripe.path, Hint::Other, now, ripe.told_ns);
-                return None;
+                return;
             }
         };
+        if let Some(dir) = ripe.path.parent() {
+            self.stamp(&dir, now);
+        }
         if ripe.open && !ripe.overdue && self.in_the_middle(&ripe.path, found) {
             self.settling.hold(ripe, now);
-            return None;
+            return;
         }
         if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
             // New, moved here, or only touched: watched anew, because a moved one is no
             // longer watched under its new name.
             self.to_visit.push_back(ripe.path.clone());
         }
-        let change = self.look_at(&ripe.path, found, now);
-        if let Some(known) = self.disk.get_mut(&ripe.path) {
-            known.told_ns = ripe.told_ns;
-            known.open = ripe.open;
-        }
-        let change = change?;
-        Some(Change {
-            since: ripe.since,
-            ..change
-        })
+        // A new name for a file that has others is not the beginning of its being written.
+        let known = self.disk.contains_key(&ripe.path);
+        let open = ripe.open && (known || !found.is_some_and(|found| found.linked()));
+        self.look_at(&ripe.path, found, ripe.since, changes);
+        self.disk.told(&ripe.path, ripe.told_ns, open);
     }
 
     /// An open file that did not just grow is being rewritten.
@@ -437,7 +530,7 @@ impl Tree {
         // rewritten grows as well.
         let read = self.disk.get(path).and_then(|known| known.version);
         let grew = read.is_some_and(|read| read.kind == Kind::File && read.size < found.sig.size);
-        !grew && !found.linked
+        !grew && !found.linked()
     }
 
     /// Reads one entry whose content is not known. `false`: there is none left.
@@ -458,17 +551,12 @@ impl Tree {
         };
         match version_on_disk(&root, &path) {
             Ok(Some((version, sig, doubt))) => {
-                self.disk.insert(
-                    path,
-                    Known {
-                        version: Some(version),
-                        kind: version.kind,
-                        sig,
-                        doubt,
-                        told_ns: 0,
-                        open: false,
-                    },
-                );
+                let names = self.disk.get(&path).map_or(1, |known| known.names);
+                let known = Known {
+                    doubt,
+                    ..Known::read(version, sig, names)
+                };
+                self.disk.insert(path, known);
             }
             Ok(None) => {}
             Err(error) => tracing::warn!("{}", self.about(&path, &error)),
@@ -478,12 +566,19 @@ impl Tree {
 
     /// The digest of every directory. What could not be read counts as different.
     pub(crate) fn digests(&self) -> BTreeMap<RelPath, Hash> {
-        let versions: Vec<(&RelPath, Version)> = self
+        let versions: Vec<(&RelPath, Version, Link)> = self
             .disk
             .iter()
-            .map(|(path, known)| (path, known.version.unwrap_or(unread(known))))
+            .map(|(path, known)| {
+                let version = known.version.unwrap_or(unread(known));
+                (path, version, self.disk.link(known))
+            })
             .collect();
-        digests(versions.iter().map(|(path, version)| (*path, version)))
+        digests(
+            versions
+                .iter()
+                .map(|(path, version, link)| (*path, version, *link)),
+        )
     }
 
     pub(crate) fn listing(&self, dir: &RelPath, digests: &BTreeMap<RelPath, Hash>) -> Vec<Listed> {
@@ -491,6 +586,7 @@ impl Tree {
             .map(|(path, known)| Listed {
                 name: path.name().to_vec(),
                 version: known.version.unwrap_or(unread(known)),
+                link: self.disk.link(known),
                 digest: digests.get(path).copied().unwrap_or_default(),
             })
             .collect()
@@ -509,6 +605,7 @@ impl Tree {
         self.until = until;
         self.to_visit.clear();
         self.settling.clear();
+        self.stamps.clear();
     }
 
     fn absolute(&self, path: &RelPath) -> PathBuf {
