@@ -12,9 +12,13 @@ use super::{Next, Source};
 use crate::attributes::read_xattrs;
 use crate::message::{Down, Xattrs};
 use crate::path::RelPath;
-use crate::read::Whole;
+use crate::read::{Whole, wall_ns};
 use crate::root::{Found, Root};
 use crate::version::{Kind, Sig, Version, xattrs_digest};
+
+/// Of a file with very many names, so many are tried: they come in their order, and the first
+/// of them is sent first.
+const NAMES_LOOKED_AT: usize = 64;
 
 /// How the sink gets a file that has several names.
 enum Way {
@@ -67,7 +71,12 @@ impl Source {
         let Some(xattrs) = xattrs_of(&root, &path, &found, &version) else {
             return Err((path, pending));
         };
-        let known = Known::read(version, found.sig, found.names);
+        // What was written in the same tick of the clock left the same stamp: its event counts.
+        let doubt = found.sig.in_doubt(wall_ns());
+        let known = Known {
+            doubt,
+            ..Known::read(version, found.sig, found.names)
+        };
         self.learn(number, &path, known, now);
         session.dirs[number].sending(number as u16, &path, false);
         let link = Link {
@@ -75,7 +84,7 @@ impl Source {
             to,
             moved: false,
             version,
-            sig: Some(found.sig),
+            sig: (!doubt).then_some(found.sig),
             xattrs,
         };
         Ok(Next::Send(send_link(session, number, link, pending)))
@@ -85,7 +94,7 @@ impl Source {
         let tree = &self.trees[number];
         let dir = &session.dirs[number];
         let mut wait = false;
-        for other in tree.disk.others(found.sig.ino, path) {
+        for other in tree.disk.others(found.sig.ino, path).take(NAMES_LOOKED_AT) {
             if session.lacks(number, other) {
                 // The first name goes as content, the others after it, and after a large one
                 // that is on its way. Nobody waits for one that failed.

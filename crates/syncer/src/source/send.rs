@@ -107,7 +107,7 @@ impl Source {
         if !matches!(dir.phase, Phase::Live) || dir.doubting() >= UNPROVEN_MAX {
             return None;
         }
-        let (path, pending) = dir.live.pop_first().or_else(|| dir.bulk.pop_first())?;
+        let (path, pending) = dir.pop_live().or_else(|| dir.bulk.pop_first())?;
         Some(self.send_path(session, number, path, pending, now))
     }
 

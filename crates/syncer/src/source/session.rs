@@ -22,6 +22,8 @@ const DELETE_AFTER: Span = Span::from_millis(3);
 /// Between two attempts at a path that failed: doubling from the first to the second.
 const RETRY_FIRST: Span = Span::from_millis(250);
 const RETRY_LONGEST: Span = Span::from_secs(10);
+/// So many changes are searched for one that should go first.
+const CHANGES_LOOKED_AT: usize = 64;
 
 /// A path that the sink lacks.
 #[derive(Clone, Debug)]
@@ -228,6 +230,18 @@ impl SessionDir {
     /// A file was read and is sent once a mark above `mark` has arrived.
     pub(crate) fn doubt(&mut self, path: RelPath, mark: u64, pending: Pending, whole: Box<Whole>) {
         self.unproven.insert(path, (mark, pending, whole));
+    }
+
+    /// The next change to send. What the sink has under a name that is taken here is renamed
+    /// there before it is replaced, if it was renamed here.
+    pub(crate) fn pop_live(&mut self) -> Option<(RelPath, Pending)> {
+        let first = self.live.keys().take(CHANGES_LOOKED_AT);
+        let needed = |path: &&RelPath| self.vanished.has(path);
+        let other = first.clone().find(|path| !needed(path)).cloned();
+        match other.and_then(|path| self.live.remove_entry(&path)) {
+            None => self.live.pop_first(),
+            other => other,
+        }
     }
 
     /// How many files wait for a mark.

@@ -60,6 +60,11 @@ impl Vanished {
         }
     }
 
+    /// Whether the sink has a file at this path that may be needed under another name.
+    pub(crate) fn has(&self, path: &RelPath) -> bool {
+        self.files.contains_key(path)
+    }
+
     /// Where the sink has the content of this version.
     pub(crate) fn content(&self, version: &Version, path: &RelPath) -> Option<&RelPath> {
         let found = self.by_content.get(&version.hash)?;

@@ -158,48 +158,6 @@ fn a_large_file_with_names_is_sent_once() {
     wait_same(&pair);
     let carried = || pair.relays().iter().map(|r| r.carried()).sum::<u64>();
     assert!(carried() < 4 * MIB, "{} bytes", carried());
-    // Moved to another directory it is not sent again.
-    std::fs::create_dir(at("d")).unwrap();
-    for name in ["a", "b"] {
-        std::fs::remove_file(at(name)).unwrap();
-    }
-    wait_same(&pair);
-    let before = carried();
-    std::fs::rename(at("c"), at("d/elsewhere")).unwrap();
-    wait_same(&pair);
-    assert!(carried() < before + MIB / 4, "{} bytes", carried() - before);
-}
-
-#[test]
-fn what_is_renamed_is_not_sent_again() {
-    let pair = Pair::with_relays();
-    let at = |name: &str| pair.alpha.dir().join(name);
-    std::fs::create_dir_all(at("from/below")).unwrap();
-    for number in 0..100 {
-        let content = format!("{number:04}").repeat(10_000);
-        write(pair.alpha.dir(), &format!("from/below/{number}"), &content);
-    }
-    pair.start(1);
-    wait_same(&pair);
-    let carried = || pair.relays().iter().map(|r| r.carried()).sum::<u64>();
-    let before = carried();
-    std::fs::rename(at("from"), at("to")).unwrap();
-    wait_same(&pair);
-    assert!(carried() < before + MIB / 2, "{} bytes", carried() - before);
-    // As logs are rotated: the old name has another file at once.
-    let before = carried();
-    std::fs::rename(at("to/below/7"), at("to/below/7.1")).unwrap();
-    write(pair.alpha.dir(), "to/below/7", "the next");
-    wait_same(&pair);
-    assert!(carried() < before + 35_000, "{} bytes", carried() - before);
-    // While nobody hears of it, too.
-    pair.beta.hold(haarb_model::SyncDuty::Off, 1);
-    pair.wait_for(|| pair.alpha.directory().state == haarb_model::DirectoryState::WaitingForPeer);
-    std::fs::rename(at("to/below/9"), at("to/9")).unwrap();
-    let before = carried();
-    pair.start(2);
-    wait_same(&pair);
-    assert!(carried() < before + 35_000, "{} bytes", carried() - before);
 }
 
 #[test]
