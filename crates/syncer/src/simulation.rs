@@ -649,3 +649,37 @@ fn what_is_renamed_is_not_sent_again() {
     let sent = after_renames(&logs, &[("log.1", "log.2"), ("log", "log.1")], &["log"]);
     assert_eq!(costs(&sent), (2, 1));
 }
+
+/// A new name and, through it, a change whose time was set back: nothing but the content and a
+/// time stamp that a name more would leave as well tells of it.
+#[test]
+fn a_change_that_hides_behind_a_new_name_is_seen() {
+    let mut world = World::new(4);
+    let root = world.roots[0].path().to_owned();
+    std::fs::write(root.join("one"), "first").unwrap();
+    std::fs::hard_link(root.join("one"), root.join("two")).unwrap();
+    world.start_source();
+    world.settle();
+    let old = root.join("one").metadata().unwrap().modified().unwrap();
+    std::fs::hard_link(root.join("one"), root.join("three")).unwrap();
+    let file = std::fs::File::options()
+        .write(true)
+        .open(root.join("three"))
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"other", 0).unwrap();
+    file.set_modified(old).unwrap();
+    world.note_had(0);
+    for hint in [Hint::Written, Hint::Closed] {
+        world.watch.tell(&root, Path::new("three"), hint);
+    }
+    for _ in 0..5000 {
+        world.now += Span::from_millis(1);
+        world.step_source();
+        world.step_sink();
+        let [alpha, beta] = world.trees();
+        if alpha == beta && world.is_in_sync() {
+            return;
+        }
+    }
+    panic!("{:#?}", world.trees());
+}

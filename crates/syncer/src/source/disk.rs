@@ -19,8 +19,6 @@ pub(crate) struct Known {
     pub(crate) version: Option<Version>,
     pub(crate) kind: Kind,
     pub(crate) sig: Sig,
-    /// How many names it had.
-    pub(crate) names: u64,
     /// A change could hide behind the same signature: an event is believed.
     pub(crate) doubt: bool,
     /// When its last event was told; 0: none was.
@@ -33,19 +31,18 @@ impl From<&Whole> for Known {
     fn from(whole: &Whole) -> Self {
         Self {
             doubt: whole.doubt,
-            ..Self::read(whole.version, whole.sig, whole.names)
+            ..Self::read(whole.version, whole.sig)
         }
     }
 }
 
 impl Known {
     /// A version that was read, and what it was read from.
-    pub(crate) fn read(version: Version, sig: Sig, names: u64) -> Self {
+    pub(crate) fn read(version: Version, sig: Sig) -> Self {
         Self {
             version: Some(version),
             kind: version.kind,
             sig,
-            names,
             doubt: false,
             told_ns: 0,
             open: false,
@@ -58,29 +55,22 @@ impl Known {
             version: None,
             kind,
             sig: found.sig,
-            names: found.names,
             doubt: false,
             told_ns: 0,
             open: false,
         }
     }
 
-    /// Whether what was found under another name of the file is what is known under this one.
-    /// A name more or less changes the time stamp of the inode and nothing else; what else
-    /// changes it has an event of its own.
+    /// Whether what was found under another name of the file is certainly what is known under
+    /// this one. A name more or less also changes the time stamp of the inode, but so does a
+    /// change of the content whose time was set back: then it is read again.
     pub(crate) fn is_still(&self, found: &Found) -> bool {
-        let certain = !self.doubt || self.sig != found.sig;
-        certain && self.is_same(found)
+        !self.doubt && self.is_same(found)
     }
 
     /// The same, when an event of whatever this reading did not see is still believed.
     pub(crate) fn is_same(&self, found: &Found) -> bool {
-        let (known, found_sig) = (self.sig, found.sig);
-        let unchanged = known.ino == found_sig.ino
-            && known.size == found_sig.size
-            && known.mtime_ns == found_sig.mtime_ns;
-        let stamped = known == found_sig || self.names != found.names;
-        self.version.is_some() && unchanged && stamped
+        self.version.is_some() && self.sig == found.sig
     }
 }
 
@@ -216,7 +206,6 @@ mod tests {
             version: None,
             kind: Kind::File,
             sig,
-            names: 1,
             doubt: false,
             told_ns: 0,
             open: false,

@@ -125,11 +125,6 @@ impl Outgoing {
         self
     }
 
-    /// How many names it had.
-    pub(crate) fn names(&self) -> u64 {
-        self.before.names
-    }
-
     /// A piece to send, or nothing where it is only read.
     fn send(&self, piece: Piece) -> Step {
         if self.renamed_from.is_some() {

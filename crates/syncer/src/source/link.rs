@@ -26,8 +26,8 @@ enum Way {
     Content,
     /// Another name is on its way: after that.
     Wait,
-    /// As another name of this file.
-    Link(RelPath, Version),
+    /// As another name of this file, and whether a later change of it could hide.
+    Link(RelPath, Version, bool),
 }
 
 /// A link to send.
@@ -60,22 +60,22 @@ impl Source {
             Ok(Some(found)) if found.kind == Some(Kind::File) && found.linked() => found,
             _ => return Err((path, pending)),
         };
-        let (to, version) = match self.way(session, number, &path, &found) {
+        let (to, version, doubt) = match self.way(session, number, &path, &found) {
             Way::Wait if !committed => {
                 session.dirs[number].again_soon(path, pending, now);
                 return Ok(Next::Busy);
             }
             Way::Content | Way::Wait => return Err((path, pending)),
-            Way::Link(to, version) => (to, version),
+            Way::Link(to, version, doubt) => (to, version, doubt),
         };
         let Some(xattrs) = xattrs_of(&root, &path, &found, &version) else {
             return Err((path, pending));
         };
         // What was written in the same tick of the clock left the same stamp: its event counts.
-        let doubt = found.sig.in_doubt(wall_ns());
+        let doubt = doubt || found.sig.in_doubt(wall_ns());
         let known = Known {
             doubt,
-            ..Known::read(version, found.sig, found.names)
+            ..Known::read(version, found.sig)
         };
         self.learn(number, &path, known, now);
         session.dirs[number].sending(number as u16, &path, false);
@@ -105,8 +105,8 @@ impl Source {
                 continue;
             }
             let known = tree.disk.get(other).filter(|known| known.is_same(found));
-            if let Some(version) = known.and_then(|known| known.version) {
-                return Way::Link(other.clone(), version);
+            if let Some((version, doubt)) = known.and_then(|k| Some((k.version?, k.doubt))) {
+                return Way::Link(other.clone(), version, doubt);
             }
         }
         if wait { Way::Wait } else { Way::Content }

@@ -326,7 +326,7 @@ impl Source {
             }) => {
                 let known = Known {
                     doubt,
-                    ..Known::read(version, sig, large.names())
+                    ..Known::read(version, sig)
                 };
                 self.learn(large.dir, &large.path, known, now);
                 let dir = &mut session.dirs[large.dir];

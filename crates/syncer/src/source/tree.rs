@@ -551,10 +551,9 @@ impl Tree {
         };
         match version_on_disk(&root, &path) {
             Ok(Some((version, sig, doubt))) => {
-                let names = self.disk.get(&path).map_or(1, |known| known.names);
                 let known = Known {
                     doubt,
-                    ..Known::read(version, sig, names)
+                    ..Known::read(version, sig)
                 };
                 self.disk.insert(path, known);
             }
