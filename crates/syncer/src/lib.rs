@@ -32,6 +32,7 @@ mod sink;
 mod source;
 mod syncer;
 mod version;
+mod wall;
 mod watch;
 
 pub use channel::ChannelKey;

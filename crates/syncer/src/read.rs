@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::attributes::read_xattrs;
 use crate::message::{SEGMENT, Xattrs};
@@ -47,12 +46,6 @@ pub(crate) struct Whole {
     pub(crate) xattrs: Xattrs,
 }
 
-/// Wall clock in nanoseconds, to be compared with the time stamps of files only.
-pub(crate) fn wall_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
-}
-
 /// Looks at a path and reads what is small.
 pub(crate) fn look(root: &Root, path: &RelPath) -> io::Result<Look> {
     let Some(found) = root.find(path)? else {
@@ -65,7 +58,7 @@ pub(crate) fn look(root: &Root, path: &RelPath) -> io::Result<Look> {
             // Never opened: that may wait for somebody, or make the device do something.
             let content = found.node_content();
             let hash = *blake3::hash(&content).as_bytes();
-            Ok(whole(&found, kind, hash, content, Xattrs::new()))
+            Ok(whole(root, &found, kind, hash, content, Xattrs::new()))
         }
         Some(Kind::Directory) => look_at_directory(root, path),
         Some(Kind::File) if found.sig.size > SMALL_BYTES_MAX => Ok(Look::Large),
@@ -81,7 +74,14 @@ fn look_at_link(root: &Root, path: &RelPath, found: &Found) -> io::Result<Look> 
         return Ok(Look::Changing);
     }
     let hash = *blake3::hash(&content).as_bytes();
-    Ok(whole(found, Kind::Symlink, hash, content, Xattrs::new()))
+    Ok(whole(
+        root,
+        found,
+        Kind::Symlink,
+        hash,
+        content,
+        Xattrs::new(),
+    ))
 }
 
 fn look_at_directory(root: &Root, path: &RelPath) -> io::Result<Look> {
@@ -97,7 +97,14 @@ fn look_at_directory(root: &Root, path: &RelPath) -> io::Result<Look> {
         return Ok(Look::Absent);
     }
     let xattrs = read_xattrs(&open)?;
-    Ok(whole(&found, Kind::Directory, [0; 32], Vec::new(), xattrs))
+    Ok(whole(
+        root,
+        &found,
+        Kind::Directory,
+        [0; 32],
+        Vec::new(),
+        xattrs,
+    ))
 }
 
 fn look_at_small(root: &Root, path: &RelPath) -> io::Result<Look> {
@@ -116,17 +123,19 @@ fn look_at_small(root: &Root, path: &RelPath) -> io::Result<Look> {
         let sparse = Root::has_holes(&file, before.sig.size);
         let content = read_up_to(&mut file, before.sig.size)?;
         let xattrs = read_xattrs(&file)?;
-        let same_again = !before.sig.in_doubt(wall_ns()) || {
+        let same_again = !before.sig.in_doubt(root.wall.now_ns()) || {
             io::Seek::rewind(&mut file)?;
             read_up_to(&mut file, before.sig.size)? == content
         };
         let after = root.find_open(&file)?;
         if same_again && after == before && content.len() as u64 == before.sig.size {
             let hash = *blake3::hash(&content).as_bytes();
-            return Ok(match whole(&before, Kind::File, hash, content, xattrs) {
-                Look::Whole(whole) => Look::Whole(Box::new(Whole { sparse, ..*whole })),
-                look => look,
-            });
+            return Ok(
+                match whole(root, &before, Kind::File, hash, content, xattrs) {
+                    Look::Whole(whole) => Look::Whole(Box::new(Whole { sparse, ..*whole })),
+                    look => look,
+                },
+            );
         }
     }
     Ok(Look::Changing)
@@ -139,12 +148,19 @@ fn read_up_to(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn whole(found: &Found, kind: Kind, hash: [u8; 32], content: Vec<u8>, xattrs: Xattrs) -> Look {
+fn whole(
+    root: &Root,
+    found: &Found,
+    kind: Kind,
+    hash: [u8; 32],
+    content: Vec<u8>,
+    xattrs: Xattrs,
+) -> Look {
     Look::Whole(Box::new(Whole {
         version: found.version(kind, hash, xattrs_digest(&xattrs)),
         sig: found.sig,
         names: found.names,
-        doubt: found.sig.in_doubt(wall_ns()),
+        doubt: found.sig.in_doubt(root.wall.now_ns()),
         content,
         sparse: false,
         xattrs,
@@ -195,7 +211,7 @@ fn hash_large(root: &Root, path: &RelPath) -> io::Result<Option<(Version, Sig, b
         if before.kind != Some(Kind::File) {
             continue;
         }
-        let doubt = before.sig.in_doubt(wall_ns());
+        let doubt = before.sig.in_doubt(root.wall.now_ns());
         let xattrs = read_xattrs(&file)?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; SEGMENT];

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::path::{PRIVATE, RelPath};
 use crate::version::{Hash, Kind, Sig, Version};
+use crate::wall::Wall;
 
 /// `PATH_MAX` with a margin; longer paths are opened name by name.
 const ONE_CALL_BYTES_MAX: usize = 3500;
@@ -31,6 +32,7 @@ const DIR_FLAGS: OFlags = OFlags::PATH
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) path: PathBuf,
+    pub(crate) wall: Wall,
     identity: Option<(u64, u64)>,
 }
 
@@ -59,6 +61,7 @@ impl Place {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
+            wall: Wall::default(),
             identity: None,
         }
     }
@@ -79,6 +82,7 @@ impl Place {
         Ok(Root {
             fd,
             dev: stat.st_dev,
+            wall: self.wall.clone(),
         })
     }
 
@@ -95,6 +99,8 @@ impl Place {
 pub(crate) struct Root {
     fd: OwnedFd,
     dev: u64,
+    /// What the stamps of its files are compared with.
+    pub(crate) wall: Wall,
 }
 
 /// What stands under a name, without its content.
@@ -253,7 +259,7 @@ impl Root {
         Ok(Found::new(&fs::fstat(file)?, self.dev))
     }
 
-    /// The names in a directory, haarb's own place left out.
+    /// The names in a directory in their order, haarb's own place left out.
     pub(crate) fn names(&self, dir: &RelPath) -> io::Result<Vec<Vec<u8>>> {
         let at = self.walk(dir)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -267,6 +273,7 @@ impl Root {
                 names.push(name.to_vec());
             }
         }
+        names.sort_unstable();
         Ok(names)
     }
 

@@ -6,10 +6,11 @@
 
 mod apply;
 mod aside;
+mod replace;
 mod transfer;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
@@ -21,6 +22,7 @@ use crate::message::{DirWelcome, Down, Hello, PROTOCOL, Problem, Refusal, Up, Xa
 use crate::path::RelPath;
 use crate::root::{Root, os};
 use crate::version::{Kind, Version};
+use crate::wall::Wall;
 use apply::{Apply, Op, Staged};
 pub(crate) use aside::count as count_conflicts;
 use transfer::{Transfer, Unfinished, may_be_kept, write_sparse};
@@ -62,6 +64,7 @@ pub(crate) struct Sink {
     pub(crate) trees: Vec<Tree>,
     fence: Fence,
     stamp: String,
+    wall: Wall,
     welcomed: bool,
     staged: BTreeMap<u16, Vec<Staged>>,
     staged_ops: usize,
@@ -70,6 +73,8 @@ pub(crate) struct Sink {
     last_seq: u64,
     acked: u64,
     problems: Vec<(u64, Problem)>,
+    /// Directories of which something failed since the source last called them complete.
+    incomplete: BTreeSet<u16>,
     transfers: BTreeMap<u64, Transfer>,
     next_name: u64,
     out: Vec<Up>,
@@ -91,7 +96,8 @@ impl Sink {
             epoch,
             trees: directories.iter().map(Tree::new).collect(),
             fence,
-            stamp: aside::stamp(epoch),
+            stamp: aside::stamp(epoch, &Wall::default()),
+            wall: Wall::default(),
             welcomed: false,
             staged: BTreeMap::new(),
             staged_ops: 0,
@@ -100,9 +106,19 @@ impl Sink {
             last_seq: 0,
             acked: 0,
             problems: Vec::new(),
+            incomplete: BTreeSet::new(),
             transfers: BTreeMap::new(),
             next_name: 0,
             out: Vec::new(),
+        }
+    }
+
+    /// Goes by another clock.
+    #[cfg(test)]
+    pub(crate) fn set_wall(&mut self, wall: &Wall) {
+        self.wall = wall.clone();
+        for tree in &mut self.trees {
+            tree.place.wall = wall.clone();
         }
     }
 
@@ -117,6 +133,7 @@ impl Sink {
         self.last_seq = 0;
         self.acked = 0;
         self.problems.clear();
+        self.incomplete.clear();
         self.transfers.clear();
         self.out.clear();
         for tree in &mut self.trees {
@@ -267,7 +284,7 @@ impl Sink {
             return Err(SinkError::Protocol("another number of directories"));
         }
         self.epoch = epoch;
-        self.stamp = aside::stamp(epoch);
+        self.stamp = aside::stamp(epoch, &self.wall);
         self.welcomed = true;
         for (tree, theirs) in self.trees.iter_mut().zip(directories) {
             if !theirs.error.is_empty() {
@@ -449,6 +466,7 @@ impl Sink {
             Err(error) => {
                 // Told at the end of the transfer, where there is a number to answer to.
                 tracing::warn!("a large file cannot be received: {error}");
+                self.incomplete.insert(dir);
                 0
             }
         };
@@ -526,6 +544,9 @@ impl Sink {
                     batch.iter().map(|s| (s.seq, problem.clone())).collect()
                 }
             };
+            if !found.is_empty() {
+                self.incomplete.insert(dir);
+            }
             if let Some((_, Problem::Failed(text))) = found.last() {
                 tree.trouble = text.clone();
             }
@@ -549,6 +570,12 @@ impl Sink {
     fn mark(&mut self, dir: u16) -> Result<(), SinkError> {
         self.fence.pass()?;
         let seq = self.last_seq;
+        if self.incomplete.remove(&dir) {
+            // It did not know yet what failed here: what stands there instead may be the only
+            // copy of something, and must not count as common. It will say so again.
+            self.problems.push((seq, Problem::NeedContent));
+            return Ok(());
+        }
         let busy: Vec<_> = self.transfers.values().map(|t| t.name.clone()).collect();
         let tree = self.tree(dir)?;
         let reached = tree
@@ -581,3 +608,6 @@ fn sweep(root: &Root, busy: &[String]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

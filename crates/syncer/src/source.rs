@@ -125,6 +125,14 @@ impl Source {
         }
     }
 
+    /// Goes by another clock.
+    #[cfg(test)]
+    pub(crate) fn set_wall(&mut self, wall: &crate::wall::Wall) {
+        for tree in &mut self.trees {
+            tree.place.wall = wall.clone();
+        }
+    }
+
     /// Takes what the watch saw.
     pub(crate) fn events(&mut self, events: Vec<WatchEvent>, now: Mono) {
         for event in events {
@@ -325,7 +333,8 @@ impl Source {
             tree.behind_since = Some(tree.behind_since.unwrap_or(since).min(since));
             let d = &session.dirs[dir];
             let waiting = d.live.keys().chain(d.bulk.keys()).chain(d.retry.keys());
-            let waiting = waiting.chain(d.deletes.keys()).cloned();
+            let waiting = waiting.chain(d.deletes.keys()).chain(d.large.keys());
+            let waiting = waiting.cloned();
             let flying = session.inflight.iter().filter(|i| i.dir == dir);
             let flying = flying.filter_map(|i| match &i.sent {
                 Sent::Put { path, .. } | Sent::Delete { path } => Some(path.clone()),

@@ -14,11 +14,11 @@ use notify::{Config, ErrorKind, Event, EventKind, INotifyWatcher, RecursiveMode,
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 
 use crate::path::{PRIVATE, RelPath};
-use crate::read::wall_ns;
 use crate::root::{Place, os};
 use crate::settle::Hint;
 use crate::signal::Signal;
 use crate::source::{Watch, WatchEvent};
+use crate::wall::Wall;
 
 /// Where marks are made, below the private place.
 const SEAL: &[u8] = b"seal";
@@ -164,7 +164,7 @@ fn translate(roots: &[PathBuf], event: &Event, push: &mut dyn FnMut(WatchEvent))
     let Some(hint) = hint_of(&event.kind) else {
         return;
     };
-    let told_ns = wall_ns();
+    let told_ns = Wall::default().now_ns();
     for path in &event.paths {
         let found = roots
             .iter()

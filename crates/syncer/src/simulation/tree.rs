@@ -143,6 +143,43 @@ pub(super) fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
+/// Gives everything that a user wrote just now a time of its world.
+pub(super) fn set_times(root: &Path, at_ns: i64) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+    let at = Timespec {
+        tv_sec: at_ns / 1_000_000_000,
+        tv_nsec: at_ns % 1_000_000_000,
+    };
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: at,
+    };
+    for path in walk(root, true) {
+        if path.symlink_metadata().unwrap().mtime() > at.tv_sec + 100_000_000 {
+            utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }
+    }
+}
+
+/// Comes back when a change made now gets another change time than one made before. Linux 6.13 and
+/// later see to that themselves (multigrain time stamps, where the file system has them).
+pub(super) fn wait_for_stamp(root: &Path) {
+    let probe = root.join(".haarb-probe");
+    let stamp = || {
+        std::fs::write(&probe, b"").unwrap();
+        let meta = probe.metadata().unwrap();
+        (meta.ctime(), meta.ctime_nsec())
+    };
+    let first = stamp();
+    while stamp() == first {
+        std::thread::yield_now();
+    }
+    std::fs::remove_file(&probe).unwrap();
+}
+
 fn pick(random: &mut Random, root: &Path, wanted: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let all: Vec<_> = walk(root, true).into_iter().filter(|p| wanted(p)).collect();
     let at = random.below(all.len() as u64) as usize;

@@ -92,7 +92,7 @@ impl Op {
 
 /// Why one operation was not done.
 #[derive(Debug, thiserror::Error)]
-enum OpError {
+pub(super) enum OpError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -330,9 +330,7 @@ impl<'a> Apply<'a> {
         version: &Version,
     ) -> Result<(), OpError> {
         let parent = self.make_parents(path)?;
-        self.clear_the_way(path, &parent, Some(version))?;
-        self.fence.pass()?;
-        fs::renameat(tmp, name, &parent, os(path.name()))?;
+        self.replace(tmp, name, path, &parent, version)?;
         self.settled(path, &parent, *version)?;
         self.touch(path, parent);
         Ok(())
@@ -352,8 +350,7 @@ impl<'a> Apply<'a> {
             sig: found.map(|found| found.sig),
             before: None,
         };
-        self.tree.local.remove(path);
-        self.tree.links.remove(path);
+        self.tree.found_no_more(path, version.is_directory());
         self.note(Record::Put(path.clone(), entry));
         Ok(())
     }
@@ -385,7 +382,7 @@ impl<'a> Apply<'a> {
             if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
                 continue;
             }
-            self.clear_the_way(&at, &parent, None)?;
+            self.clear_the_way(&at, &parent)?;
             self.fence.pass()?;
             fs::mkdirat(&parent, os(name), Mode::RWXU)?;
             self.touch(&at, parent);
@@ -393,34 +390,25 @@ impl<'a> Apply<'a> {
         Ok(self.root.parent(path)?)
     }
 
-    /// Makes room for `incoming` (`None`: for nothing, or for a directory): what stands there
-    /// and cannot be renamed over is removed or moved aside.
-    fn clear_the_way(
-        &mut self,
-        path: &RelPath,
-        parent: &OwnedFd,
-        incoming: Option<&Version>,
-    ) -> Result<(), OpError> {
+    /// Makes room for nothing, or for a directory: what stands there is removed or moved aside.
+    fn clear_the_way(&mut self, path: &RelPath, parent: &OwnedFd) -> Result<(), OpError> {
         let Some(found) = self.root.find_at(parent, path.name())? else {
             return Ok(());
         };
         if found.kind == Some(Kind::Directory) {
             return self.remove_tree(path);
         }
-        match self.judge(path, &found, incoming)? {
+        match self.judge(path, &found, None)? {
             Fate::KeepAside => self.keep(path, parent, &found),
-            // Content from the common history: a rename replaces it, and only where
-            // none follows it has to go by itself.
-            Fate::Replace | Fate::Same | Fate::Attributes if incoming.is_none() => {
+            Fate::Absent => Ok(()),
+            Fate::Replace | Fate::Same | Fate::Attributes => {
                 self.fence.pass()?;
-                fs::unlinkat(parent, os(path.name()), AtFlags::empty())?;
-                Ok(())
+                self.remove_known(path, parent, &found)
             }
-            Fate::Replace | Fate::Same | Fate::Attributes | Fate::Absent => Ok(()),
         }
     }
 
-    fn judge(
+    pub(super) fn judge(
         &self,
         path: &RelPath,
         found: &Found,
@@ -445,16 +433,22 @@ impl<'a> Apply<'a> {
         Ok(version_on_disk(&self.root, path)?.map(|(version, _, _)| version))
     }
 
-    fn keep(&mut self, path: &RelPath, parent: &OwnedFd, found: &Found) -> Result<(), OpError> {
+    pub(super) fn keep(
+        &mut self,
+        path: &RelPath,
+        parent: &OwnedFd,
+        found: &Found,
+    ) -> Result<(), OpError> {
         self.fence.pass()?;
         let why = if self.tree.store.index.entries.contains_key(path) {
             "it was changed here and the source has another version"
         } else {
             "it was here only"
         };
-        aside::set_aside(&self.root, self.stamp, path, parent, found, why)?;
+        let from = (parent, path.name());
+        aside::set_aside(&self.root, self.stamp, path, from, found, why)?;
         self.tree.conflicts += 1;
-        self.tree.local.remove(path);
+        self.tree.found_no_more(path, false);
         self.note(Record::Remove(path.clone()));
         Ok(())
     }
@@ -469,7 +463,7 @@ impl<'a> Apply<'a> {
         let found = self.root.find_at(&parent, path.name())?;
         let new = found.is_none_or(|found| found.kind != Some(Kind::Directory));
         if new {
-            self.clear_the_way(path, &parent, None)?;
+            self.clear_the_way(path, &parent)?;
             self.fence.pass()?;
             fs::mkdirat(&parent, os(path.name()), Mode::RWXU)?;
         }
@@ -519,7 +513,7 @@ impl<'a> Apply<'a> {
         let parent = match self.root.parent(path) {
             Ok(parent) => parent,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                self.note(Record::Remove(path.clone()));
+                self.forget(path);
                 return Ok(());
             }
             Err(errno) => return Err(errno.into()),
@@ -533,7 +527,7 @@ impl<'a> Apply<'a> {
             // business.
             return Ok(());
         }
-        self.clear_the_way(path, &parent, None)?;
+        self.clear_the_way(path, &parent)?;
         self.forget(path);
         self.touch(path, parent);
         if let Some(twin) = self.twins.remove(path) {
@@ -543,13 +537,12 @@ impl<'a> Apply<'a> {
     }
 
     fn forget(&mut self, path: &RelPath) {
-        self.tree.local.remove(path);
-        self.tree.links.remove(path);
+        self.tree.found_no_more(path, false);
         self.note(Record::Remove(path.clone()));
     }
 
     /// Removes a directory with all that is in it, each entry judged by itself.
-    fn remove_tree(&mut self, top: &RelPath) -> Result<(), OpError> {
+    pub(super) fn remove_tree(&mut self, top: &RelPath) -> Result<(), OpError> {
         // Directories in the order in which they were found: emptied from the last one back.
         let mut directories = vec![top.clone()];
         let mut next = 0;
@@ -565,7 +558,7 @@ impl<'a> Apply<'a> {
                     directories.push(path);
                     continue;
                 }
-                self.clear_the_way(&path, &at, None)?;
+                self.clear_the_way(&path, &at)?;
                 self.forget(&path);
             }
         }

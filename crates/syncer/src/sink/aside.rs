@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::path::{PRIVATE, RelPath};
 use crate::root::{Found, Root, os, sync_directory};
+use crate::wall::Wall;
 
 const CONFLICTS: &[u8] = b"conflicts";
 
@@ -23,17 +24,22 @@ const CONFLICTS: &[u8] = b"conflicts";
 const PLACES_MAX: u32 = 10_000;
 
 /// Names one session's place: epoch and wall clock, for people.
-pub(crate) fn stamp(epoch: u64) -> String {
-    let now = jiff::Timestamp::now();
+pub(crate) fn stamp(epoch: u64, wall: &Wall) -> String {
+    let now = time(wall);
     format!("{epoch}-{}", now.strftime("%Y%m%dT%H%M%S%.3fZ"))
 }
 
-/// Moves what stands at `name` of `parent` aside. Durable when it returns.
+fn time(wall: &Wall) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(wall.now_ns().into()).unwrap_or_default()
+}
+
+/// Moves what stands at `name` of `parent`, which is or was at `path`, aside. Durable when it
+/// returns.
 pub(crate) fn set_aside(
     root: &Root,
     stamp: &str,
     path: &RelPath,
-    parent: &OwnedFd,
+    (parent, name): (&OwnedFd, &[u8]),
     found: &Found,
     why: &str,
 ) -> io::Result<()> {
@@ -45,7 +51,7 @@ pub(crate) fn set_aside(
         let Some(target) = open_place(root, &place, path)? else {
             continue;
         };
-        match move_to(parent, path.name(), &target) {
+        match move_to((parent, name), (&target, path.name())) {
             Ok(()) => {
                 sync_directory(&target)?;
                 // The version is safe; a full disk may keep its line from being written.
@@ -80,14 +86,14 @@ fn open_place(root: &Root, place: &str, path: &RelPath) -> io::Result<Option<Own
     }
 }
 
-fn move_to(parent: &OwnedFd, name: &[u8], target: &OwnedFd) -> rustix::io::Result<()> {
-    let name = os(name);
-    match fs::renameat_with(parent, name, target, name, RenameFlags::NOREPLACE) {
+fn move_to(from: (&OwnedFd, &[u8]), to: (&OwnedFd, &[u8])) -> rustix::io::Result<()> {
+    let ((parent, name), (target, new)) = ((from.0, os(from.1)), (to.0, os(to.1)));
+    match fs::renameat_with(parent, name, target, new, RenameFlags::NOREPLACE) {
         // A file system that does not know the flag: look first. Nobody else writes here.
         Err(Errno::INVAL | Errno::NOSYS) => {
-            match fs::statat(target, name, AtFlags::SYMLINK_NOFOLLOW) {
+            match fs::statat(target, new, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) => Err(Errno::EXIST),
-                Err(_) => fs::renameat(parent, name, target, name),
+                Err(_) => fs::renameat(parent, name, target, new),
             }
         }
         result => result,
@@ -104,7 +110,7 @@ fn note(root: &Root, place: &str, path: &RelPath, found: &Found, why: &str) -> i
         "mode": format!("{:04o}", found.mode),
         "uid": found.uid,
         "gid": found.gid,
-        "time": jiff::Timestamp::now().to_string(),
+        "time": time(&root.wall).to_string(),
     });
     let at = root.private(&[CONFLICTS])?;
     let flags =

@@ -172,6 +172,20 @@ impl Tree {
         self.digests = digests(found.map(|(path, version, _)| (path, version, link(path))));
     }
 
+    /// What the scan found at a path is not what stands there now; nor is what it found below
+    /// it, unless a directory stands there.
+    pub(crate) fn found_no_more(&mut self, path: &RelPath, directory: bool) {
+        self.local.remove(path);
+        self.links.remove(path);
+        if directory {
+            return;
+        }
+        let gone: Vec<RelPath> = below(&self.local, path).map(|(p, _)| p.clone()).collect();
+        for path in gone {
+            self.local.remove(&path);
+        }
+    }
+
     /// Two names belong to the same file from now on.
     pub(crate) fn linked(&mut self, one: &RelPath, other: &RelPath) {
         let link = link_of(one.min(other));

@@ -131,9 +131,9 @@ impl Source {
                             if let Some(to) = known {
                                 let mut pending = pending.clone();
                                 pending.attempts = 0;
-                                dir.live.entry(to).or_insert(pending);
+                                dir.at_once(to, pending);
                             }
-                            dir.live.entry(path).or_insert(pending);
+                            dir.at_once(path, pending);
                         }
                         Problem::Failed(text) => {
                             dir.trouble = format!("{}: {text}", session.node);

@@ -18,7 +18,6 @@ use rustix::io::Errno;
 use crate::attributes::read_xattrs;
 use crate::message::{Down, Piece, SEGMENT, Xattrs};
 use crate::path::RelPath;
-use crate::read::wall_ns;
 use crate::root::{Found, Root};
 use crate::sink::SUMS_MAX;
 use crate::version::{Hash, Kind, Sig, Version, xattrs_digest};
@@ -102,7 +101,7 @@ impl Outgoing {
             pending,
             transfer,
             file,
-            doubt: before.sig.in_doubt(wall_ns()),
+            doubt: before.sig.in_doubt(root.wall.now_ns()),
             before,
             xattrs,
             base: None,

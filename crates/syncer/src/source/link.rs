@@ -12,7 +12,7 @@ use super::{Next, Source};
 use crate::attributes::read_xattrs;
 use crate::message::{Down, Xattrs};
 use crate::path::RelPath;
-use crate::read::{Whole, wall_ns};
+use crate::read::Whole;
 use crate::root::{Found, Root};
 use crate::version::{Kind, Sig, Version, xattrs_digest};
 
@@ -72,7 +72,7 @@ impl Source {
             return Err((path, pending));
         };
         // What was written in the same tick of the clock left the same stamp: its event counts.
-        let doubt = doubt || found.sig.in_doubt(wall_ns());
+        let doubt = doubt || found.sig.in_doubt(root.wall.now_ns());
         let known = Known {
             doubt,
             ..Known::read(version, found.sig)
@@ -129,13 +129,10 @@ impl Source {
             .collect();
         for other in others {
             let pending = Pending {
-                since: now,
-                old: None,
-                whole: false,
                 anew: true,
-                attempts: 0,
+                ..Pending::since(now)
             };
-            session.dirs[number].live.insert(other, pending);
+            session.dirs[number].at_once(other, pending);
         }
     }
 

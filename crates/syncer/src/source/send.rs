@@ -159,7 +159,7 @@ impl Source {
                 }
                 dir.delete_later(path, pending, now);
             }
-            Ok(Look::Large) => dir.large.push_back((path, pending)),
+            Ok(Look::Large) => dir.queue_large(path, pending),
             Ok(Look::Whole(whole)) => {
                 let fresh = whole.version.kind == Kind::File
                     && !is_renamed(dir, &path, &pending, &whole)
@@ -334,7 +334,7 @@ impl Source {
                     if dir.vanished.content(&version, &large.path) != Some(&to) {
                         // Only its size and time are the same, or it is not there any more.
                         dir.vanished.forget_one(&to);
-                        dir.live.insert(large.path, large.pending);
+                        dir.at_once(large.path, large.pending);
                         return Some(Next::Busy);
                     }
                     dir.send_anew(&to);
@@ -386,7 +386,7 @@ impl Source {
 
     fn begin_large(&mut self, session: &mut Session, now: Mono) -> Option<Next> {
         let number = (0..self.trees.len()).find(|n| !session.dirs[*n].large.is_empty())?;
-        let (path, pending) = session.dirs[number].large.pop_front()?;
+        let (path, pending) = session.dirs[number].large.pop_first()?;
         let (path, pending) = match self.send_as_link(session, number, path, pending, true, now) {
             Ok(next) => return Some(next),
             Err(other) => other,
@@ -450,7 +450,7 @@ impl Source {
             let found = place.enter().map(|root| root.find(&path));
             if !matches!(found, Ok(Ok(None))) && !self.only_other_kind(number, &path) {
                 // It came back meanwhile, or cannot be told: look at it once more.
-                dir.live.insert(path, pending);
+                dir.at_once(path, pending);
                 return Some(Next::Busy);
             }
             dir.deleting(&path);
@@ -471,14 +471,7 @@ impl Source {
             && !large_here;
         if dir.mark == Mark::No && nothing_left {
             dir.mark = Mark::Sent;
-            let pending = Pending {
-                since: now,
-                old: None,
-                whole: false,
-                anew: false,
-                attempts: 0,
-            };
-            let seq = session.number(number, Sent::Mark, pending);
+            let seq = session.number(number, Sent::Mark, Pending::since(now));
             return Some(Next::Send(Down::InSync {
                 seq,
                 dir: number as u16,

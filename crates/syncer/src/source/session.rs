@@ -39,6 +39,30 @@ pub(crate) struct Pending {
     pub(crate) attempts: u32,
 }
 
+impl Pending {
+    /// Of a path of which nothing is known but that the sink lacks it.
+    pub(crate) fn since(since: Mono) -> Self {
+        Self {
+            since,
+            old: None,
+            whole: false,
+            anew: false,
+            attempts: 0,
+        }
+    }
+
+    /// Two reasons to send one path: only what both know of the sink is known.
+    fn join(self, other: Self) -> Self {
+        Self {
+            since: self.since.min(other.since),
+            old: self.old.filter(|old| other.old == Some(*old)),
+            whole: self.whole || other.whole,
+            anew: self.anew || other.anew,
+            attempts: self.attempts.max(other.attempts),
+        }
+    }
+}
+
 /// How far a directory came.
 pub(crate) enum Phase {
     /// The source has not seen all of its own directory yet.
@@ -66,7 +90,8 @@ pub(crate) enum Mark {
     Done,
 }
 
-/// One directory of a session.
+/// One directory of a session. A path waits in one place at most: what is noted there is what is
+/// known of the sink, and two notes would grow apart.
 pub(crate) struct SessionDir {
     pub(crate) hello: DirHello,
     pub(crate) phase: Phase,
@@ -78,7 +103,7 @@ pub(crate) struct SessionDir {
     pub(crate) deletes: BTreeMap<RelPath, (Mono, Pending)>,
     pub(crate) retry: BTreeMap<RelPath, (Mono, Pending)>,
     /// Large files whose turn has not come.
-    pub(crate) large: VecDeque<(RelPath, Pending)>,
+    pub(crate) large: BTreeMap<RelPath, Pending>,
     /// Files that were read and wait for the proof that nobody was writing them: the mark
     /// after which that is known.
     unproven: BTreeMap<RelPath, (u64, Pending, Box<Whole>)>,
@@ -140,13 +165,35 @@ impl SessionDir {
             bulk: BTreeMap::new(),
             deletes: BTreeMap::new(),
             retry: BTreeMap::new(),
-            large: VecDeque::new(),
+            large: BTreeMap::new(),
             unproven: BTreeMap::new(),
             uncompared: BTreeSet::new(),
             vanished: Vanished::default(),
             asked: BTreeMap::new(),
             trouble: String::new(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn describe(&self) -> String {
+        let phase = match &self.phase {
+            Phase::Waiting => "waiting".into(),
+            Phase::Reading(from) => format!("reading after {from:?}"),
+            Phase::Comparing(comparing) => format!("comparing, {} left", comparing.unanswered),
+            Phase::Live => "live".into(),
+            Phase::Off => "off".into(),
+        };
+        format!(
+            "{phase}, mark {:?}\nlive {:?}\nbulk {:?}\ndeletes {:?}\nretry {:?}\nlarge {:?}\nunproven {:?}\nasked {:?}\n",
+            self.mark,
+            self.live,
+            self.bulk,
+            self.deletes,
+            self.retry,
+            self.large,
+            self.unproven.keys(),
+            self.asked.keys(),
+        )
     }
 
     /// Something changed here. Before the comparison began it will find that by itself.
@@ -157,18 +204,7 @@ impl SessionDir {
         if change.emptied {
             self.uncompared.insert(change.path.clone());
         }
-        let earlier = [
-            self.live.remove(&change.path),
-            self.deletes
-                .remove(&change.path)
-                .map(|(_, pending)| pending),
-            self.retry.remove(&change.path).map(|(_, pending)| pending),
-            self.unproven.remove(&change.path).map(|(_, p, _)| p),
-            self.bulk.remove(&change.path),
-        ]
-        .into_iter()
-        .flatten()
-        .next();
+        let earlier = self.take_out(&change.path);
         let comparing = !matches!(self.phase, Phase::Live);
         let pending = match earlier {
             Some(earlier) => Pending {
@@ -190,17 +226,46 @@ impl SessionDir {
         self.live.insert(change.path.clone(), pending);
     }
 
-    pub(crate) fn want(&mut self, path: RelPath, since: Mono) {
-        let pending = Pending {
-            since,
-            old: None,
-            whole: false,
-            anew: false,
-            attempts: 0,
-        };
-        if !self.live.contains_key(&path) {
-            self.bulk.insert(path, pending);
+    /// Takes a path out of wherever it waits.
+    fn take_out(&mut self, path: &RelPath) -> Option<Pending> {
+        let timed = |(_, pending)| pending;
+        let found = [
+            self.live.remove(path),
+            self.bulk.remove(path),
+            self.deletes.remove(path).map(timed),
+            self.retry.remove(path).map(timed),
+            self.large.remove(path),
+            self.unproven.remove(path).map(|(_, pending, _)| pending),
+        ];
+        found.into_iter().flatten().reduce(Pending::join)
+    }
+
+    /// The same, with one more reason to send it.
+    fn joined(&mut self, path: &RelPath, pending: Pending) -> Pending {
+        match self.take_out(path) {
+            Some(earlier) => earlier.join(pending),
+            None => pending,
         }
+    }
+
+    /// A path is to be sent, among the first.
+    pub(crate) fn at_once(&mut self, path: RelPath, pending: Pending) {
+        let pending = self.joined(&path, pending);
+        self.live.insert(path, pending);
+    }
+
+    /// A path is to be sent when the changes are.
+    pub(crate) fn want(&mut self, path: RelPath, since: Mono) {
+        let live = self.live.contains_key(&path);
+        let pending = self.joined(&path, Pending::since(since));
+        let place = if live { &mut self.live } else { &mut self.bulk };
+        place.insert(path, pending);
+    }
+
+    /// A file is too large for one message.
+    pub(crate) fn queue_large(&mut self, path: RelPath, pending: Pending) {
+        let pending = self.joined(&path, pending);
+        self.large.insert(path, pending);
     }
 
     /// A path failed, or keeps changing: once more after a while.
@@ -209,10 +274,12 @@ impl SessionDir {
             .times(1 << pending.attempts.min(16))
             .min(RETRY_LONGEST);
         pending.attempts += 1;
+        let pending = self.joined(&path, pending);
         self.retry.insert(path, (now + wait, pending));
     }
 
     pub(crate) fn again_soon(&mut self, path: RelPath, pending: Pending, now: Mono) {
+        let pending = self.joined(&path, pending);
         self.retry.insert(path, (now + DELETE_AFTER, pending));
     }
 
@@ -224,11 +291,13 @@ impl SessionDir {
         {
             self.bulk.remove(&gone);
         }
+        let pending = self.joined(&path, pending);
         self.deletes.insert(path, (now + DELETE_AFTER, pending));
     }
 
     /// A file was read and is sent once a mark above `mark` has arrived.
     pub(crate) fn doubt(&mut self, path: RelPath, mark: u64, pending: Pending, whole: Box<Whole>) {
+        let pending = self.joined(&path, pending);
         self.unproven.insert(path, (mark, pending, whole));
     }
 
@@ -260,7 +329,7 @@ impl SessionDir {
     /// Marks were lost: what waits for one is read again.
     pub(crate) fn doubt_all(&mut self) {
         for (path, (_, pending, _)) in std::mem::take(&mut self.unproven) {
-            self.live.entry(path).or_insert(pending);
+            self.at_once(path, pending);
         }
     }
 
@@ -289,14 +358,41 @@ impl SessionDir {
 
     /// What is sent next under this path must be a file of its own.
     pub(crate) fn send_anew(&mut self, path: &RelPath) {
-        let maps = [&mut self.live, &mut self.bulk];
-        let plain = maps.into_iter().filter_map(|map| map.get_mut(path));
+        for pending in self.pending_mut(path) {
+            pending.anew = true;
+        }
+    }
+
+    fn pending_mut(&mut self, path: &RelPath) -> impl Iterator<Item = &mut Pending> {
+        let plain = [&mut self.live, &mut self.bulk, &mut self.large];
+        let plain = plain.into_iter().filter_map(|map| map.get_mut(path));
         let timed = [&mut self.deletes, &mut self.retry];
         let timed = timed.into_iter().filter_map(|map| map.get_mut(path));
         let timed = timed.map(|(_, pending)| pending);
         let unproven = self.unproven.get_mut(path).map(|(_, pending, _)| pending);
-        for pending in plain.chain(timed).chain(unproven) {
-            pending.anew = true;
+        plain.chain(timed).chain(unproven)
+    }
+
+    /// From now on, if nothing fails, the sink has this version at a path (`None`: nothing);
+    /// below it nothing, unless it is a directory.
+    fn will_have(&mut self, path: &RelPath, version: Option<Version>) {
+        for pending in self.pending_mut(path) {
+            pending.old = version;
+        }
+        if version.is_some_and(|version| version.is_directory()) {
+            return;
+        }
+        let plain = [&self.live, &self.bulk, &self.large];
+        let plain = plain.into_iter().flat_map(|map| below(map, path));
+        let timed = [&self.deletes, &self.retry];
+        let timed = timed.into_iter().flat_map(|map| below(map, path));
+        let unproven = below(&self.unproven, path).map(|(path, _)| path.clone());
+        let all = plain.map(|(path, _)| path.clone());
+        let all = all.chain(timed.map(|(path, _)| path.clone()));
+        for path in all.chain(unproven).collect::<Vec<_>>() {
+            for pending in self.pending_mut(&path) {
+                pending.old = None;
+            }
         }
     }
 
@@ -333,7 +429,7 @@ impl SessionDir {
             .collect();
         for path in due {
             if let Some((_, pending)) = self.retry.remove(&path) {
-                self.live.entry(path).or_insert(pending);
+                self.at_once(path, pending);
             }
         }
     }
@@ -359,7 +455,7 @@ impl SessionDir {
         let timed = self.deletes.values().chain(self.retry.values());
         maps.map(|pending| pending.since)
             .chain(timed.map(|(_, pending)| pending.since))
-            .chain(self.large.iter().map(|(_, pending)| pending.since))
+            .chain(self.large.values().map(|pending| pending.since))
             .chain(self.unproven.values().map(|(_, pending, _)| pending.since))
             .min()
     }
@@ -424,15 +520,23 @@ impl SessionDir {
                         continue;
                     };
                     let listed = theirs.iter().find(|listed| listed.name == name);
-                    self.differs(tree, child, listed, since);
+                    self.differs(tree, child, listed, since, deep);
                 }
             }
         }
         self.ask(number, questions)
     }
 
-    /// One path turned out to differ; `theirs` is what the sink has there.
-    fn differs(&mut self, tree: &Tree, path: RelPath, theirs: Option<&Listed>, since: Mono) {
+    /// One path turned out to differ; `theirs` is what the sink had there when it answered.
+    /// `live`: something may have been sent since.
+    fn differs(
+        &mut self,
+        tree: &Tree,
+        path: RelPath,
+        theirs: Option<&Listed>,
+        since: Mono,
+        live: bool,
+    ) {
         let link = theirs.map(|theirs| theirs.link).unwrap_or_default();
         let theirs = theirs.map(|theirs| theirs.version);
         let ours = tree.disk.get(&path);
@@ -458,10 +562,10 @@ impl SessionDir {
             }
         }
         self.want(path.clone(), since);
-        if let Some(pending) = self.bulk.get_mut(&path) {
-            pending.old = theirs;
+        for pending in self.pending_mut(&path) {
+            pending.old = theirs.filter(|_| !live);
             // There it is another name of something else.
-            pending.anew = link != Link::default() && link != own_link;
+            pending.anew |= link != Link::default() && link != own_link;
         }
     }
 
@@ -501,6 +605,11 @@ impl Session {
     /// Gives the next number to what is being sent.
     pub(crate) fn number(&mut self, dir: usize, sent: Sent, pending: Pending) -> u64 {
         self.seq += 1;
+        match &sent {
+            Sent::Put { path, version, .. } => self.dirs[dir].will_have(path, Some(*version)),
+            Sent::Delete { path } => self.dirs[dir].will_have(path, None),
+            Sent::Mark => {}
+        }
         self.inflight.push_back(Inflight {
             seq: self.seq,
             dir,
@@ -533,7 +642,7 @@ impl Session {
     /// Whether a path waits to be sent as a large file, or is on its way as one.
     pub(crate) fn has_large(&self, dir: usize, path: &RelPath) -> bool {
         let large = self.large.as_ref();
-        self.dirs[dir].large.iter().any(|(p, _)| p == path)
+        self.dirs[dir].large.contains_key(path)
             || large.is_some_and(|l| l.dir == dir && l.path == *path)
     }
 
@@ -569,3 +678,6 @@ impl Session {
             && self.unacknowledged(dir) == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,22 @@ impl Source {
         }
     }
 
+    /// Where everything that waits is, for a test that failed.
+    #[cfg(test)]
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        for (number, tree) in self.trees.iter().enumerate() {
+            text += &format!("visited {}, settling {:?}\n", tree.visited, tree.settling);
+            for session in self.sessions.values() {
+                let large = session.large.as_ref().map(|large| &large.path);
+                let flying = &session.inflight;
+                text += &format!("large {large:?}, flying {flying:?}\n");
+                text += &session.dirs[number].describe();
+            }
+        }
+        text
+    }
+
     fn directory_error(&self, number: usize) -> String {
         let tree = &self.trees[number];
         if let Some(epoch) = self.outranked {

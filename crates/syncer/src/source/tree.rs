@@ -12,7 +12,7 @@ use crate::compare::{Link, Listed, below, children, digests};
 use crate::index::{Header, Stage};
 use crate::journal::Store;
 use crate::path::RelPath;
-use crate::read::{Whole, version_on_disk, wall_ns};
+use crate::read::{Whole, version_on_disk};
 use crate::root::{Found, Place, Root, RootError};
 use crate::settle::{Hint, Ripe, Settling};
 use crate::version::{Hash, Kind, Version};
@@ -248,12 +248,15 @@ impl Tree {
         {
             self.unwatched = error;
         }
-        let names: BTreeSet<Vec<u8>> = root.names(dir)?.into_iter().collect();
+        let names = root.names(dir)?;
         let known: Vec<RelPath> = children(&self.disk, dir)
             .map(|(path, _)| path.clone())
             .collect();
         for path in known {
-            if !names.contains(path.name()) {
+            if names
+                .binary_search_by(|name| name[..].cmp(path.name()))
+                .is_err()
+            {
                 changes.push(self.gone(&path, now));
             }
         }
@@ -284,7 +287,7 @@ impl Tree {
     /// and a busy journal can hold that up for long).
     pub(crate) fn is_suspect(&self, path: &RelPath, whole: &Whole, old: Option<Version>) -> bool {
         let emptied = whole.version.size == 0 && old.is_some_and(|old| old.size > 0);
-        if emptied && wall_ns().saturating_sub(whole.sig.ctime_ns) < EMPTY_DOUBT_NS {
+        if emptied && self.place.wall.now_ns().saturating_sub(whole.sig.ctime_ns) < EMPTY_DOUBT_NS {
             return true;
         }
         let told = self.disk.get(path).map_or(0, |known| known.told_ns);

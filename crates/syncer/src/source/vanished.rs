@@ -28,6 +28,8 @@ impl Vanished {
         if version.kind != Kind::File || version.size == 0 || self.files.len() >= MOST {
             return;
         }
+        // Nothing is found any more by what was noted of this path before.
+        self.forget_one(path);
         self.by_content.insert(version.hash, path.clone());
         let stamp = (version.size, version.mtime_ns);
         self.by_stamp.insert(stamp, path.clone());
@@ -76,5 +78,37 @@ impl Vanished {
     pub(crate) fn stamp(&self, size: u64, mtime_ns: i64, path: &RelPath) -> Option<&RelPath> {
         let found = self.by_stamp.get(&(size, mtime_ns))?;
         (found != path).then_some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_path_had_before_is_not_found_there_any_more() {
+        let path = |text: &str| RelPath::parse(text.as_bytes()).unwrap();
+        let version = |content: u8| Version {
+            kind: Kind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime_ns: i64::from(content),
+            size: 7,
+            hash: [content; 32],
+            xattrs: [0; 16],
+        };
+        let (old, new, other) = (path("old"), path("new"), path("other"));
+        let mut vanished = Vanished::default();
+        vanished.note(&old, &version(1));
+        vanished.note(&old, &version(2));
+        assert_eq!(vanished.content(&version(1), &new), None);
+        assert_eq!(vanished.stamp(7, 1, &new), None);
+        assert_eq!(vanished.stamp(7, 2, &new), Some(&old));
+        vanished.note(&other, &version(2));
+        vanished.forget_one(&other);
+        assert_eq!(vanished.stamp(7, 2, &new), None);
+        vanished.forget_one(&old);
+        assert!(vanished.by_stamp.is_empty() && vanished.by_content.is_empty());
     }
 }

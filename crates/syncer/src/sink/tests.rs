@@ -1,0 +1,264 @@
+//! One sink and what its source says, word by word: nothing that only this server has is lost,
+//! neither to what fails nor to somebody who changes the same files in the same moment.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+struct Scene {
+    dir: tempfile::TempDir,
+    sink: Sink,
+    seq: u64,
+    answers: Vec<Up>,
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text.as_bytes()).unwrap()
+}
+
+fn file(content: &[u8]) -> Version {
+    Version {
+        kind: Kind::File,
+        mode: 0o644,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        mtime_ns: 1_000_000_000_000_000_000,
+        size: content.len() as u64,
+        hash: *blake3::hash(content).as_bytes(),
+        xattrs: [0; 16],
+    }
+}
+
+impl Scene {
+    fn new(fence: Fence, files: &[(&str, &str)]) -> Self {
+        let dir = crate::simulation::new_root();
+        for (name, content) in files {
+            std::fs::write(dir.path().join(name), content).unwrap();
+        }
+        let replicated = Replicated {
+            name: b"/srv".to_vec(),
+            at: dir.path().into(),
+        };
+        let sink = Sink::new("reserve", "beta", "alpha", 1, &[replicated], fence);
+        let mut scene = Self {
+            dir,
+            sink,
+            seq: 0,
+            answers: Vec::new(),
+        };
+        scene.begin();
+        scene
+    }
+
+    fn begin(&mut self) {
+        self.sink.hello(|| true);
+        self.seq = 0;
+        self.sink
+            .take(Down::Welcome {
+                protocol: PROTOCOL,
+                node: "alpha".into(),
+                epoch: 1,
+                directories: vec![DirWelcome {
+                    lineage: [1; 16],
+                    error: String::new(),
+                }],
+            })
+            .unwrap();
+    }
+
+    fn say(&mut self, message: impl FnOnce(u64) -> Down) {
+        self.seq += 1;
+        self.sink.take(message(self.seq)).unwrap();
+    }
+
+    fn flush(&mut self) -> Vec<(u64, Problem)> {
+        self.sink.flush().unwrap();
+        self.answers = self.sink.answers();
+        let problems = |up: &Up| match up {
+            Up::Ack { problems, .. } => problems.clone(),
+            _ => Vec::new(),
+        };
+        self.answers.iter().flat_map(problems).collect()
+    }
+
+    fn put(&mut self, name: &str, content: &str) {
+        self.say(|seq| Down::Put {
+            seq,
+            dir: 0,
+            path: path(name),
+            version: file(content.as_bytes()),
+            content: content.into(),
+            sparse: false,
+            xattrs: Vec::new(),
+        });
+    }
+
+    fn delete(&mut self, name: &str) {
+        self.say(|seq| Down::Delete {
+            seq,
+            dir: 0,
+            path: path(name),
+        });
+    }
+
+    fn link(&mut self, name: &str, to: &str, content: &str) {
+        self.say(|seq| Down::Link {
+            seq,
+            dir: 0,
+            path: path(name),
+            to: path(to),
+            moved: true,
+            version: file(content.as_bytes()),
+            xattrs: Vec::new(),
+        });
+    }
+
+    fn in_sync(&mut self) {
+        self.say(|seq| Down::InSync { seq, dir: 0 });
+    }
+
+    /// All contents below the root, those set aside included.
+    fn contents(&self) -> BTreeSet<String> {
+        let mut to_visit = vec![self.dir.path().to_owned()];
+        let mut found = BTreeSet::new();
+        while let Some(dir) = to_visit.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let at: PathBuf = entry.unwrap().path();
+                if at.ends_with(".haarb/tmp") {
+                    continue;
+                }
+                if at.is_dir() {
+                    to_visit.push(at);
+                } else {
+                    let bytes = std::fs::read(at).unwrap();
+                    found.insert(String::from_utf8_lossy(&bytes).into_owned());
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The source says that all was sent before it can know that something failed. What stands here
+/// instead is the only copy of something.
+#[test]
+fn what_stands_where_something_failed_does_not_become_common() {
+    let mut scene = Scene::new(Fence::open(), &[("file", "only here")]);
+    scene.link("file", "nowhere", "theirs");
+    scene.in_sync();
+    let failed: Vec<u64> = scene.flush().iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(failed, [1, 2], "neither the file nor the mark");
+    scene.put("file", "theirs");
+    scene.in_sync();
+    assert_eq!(scene.flush(), []);
+    let found = scene.contents();
+    assert!(found.contains("only here"), "{found:?}");
+    assert!(found.contains("theirs"));
+    assert_eq!(scene.sink.trees[0].conflicts, 1);
+}
+
+/// The same, told by the answers: the mark is not accepted.
+#[test]
+fn a_directory_of_which_something_failed_is_not_in_sync() {
+    let mut scene = Scene::new(Fence::open(), &[]);
+    scene.put("good", "content");
+    scene.link("file", "nowhere", "theirs");
+    scene.in_sync();
+    let answers = scene.sink.answers();
+    let Some(Up::Ack { upto: 3, problems }) = answers.last() else {
+        panic!("{answers:?}");
+    };
+    let failed: Vec<u64> = problems.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(failed, [2, 3]);
+    assert!(!scene.sink.trees[0].synced);
+    scene.put("file", "theirs");
+    scene.in_sync();
+    assert!(scene.sink.trees[0].synced);
+}
+
+/// What a scan found below a directory that is gone since then is not what stands there.
+#[test]
+fn what_moved_away_after_the_scan_does_not_become_common() {
+    for replaced in [false, true] {
+        let mut scene = Scene::new(Fence::open(), &[]);
+        let root = scene.dir.path().to_owned();
+        std::fs::create_dir(root.join("dir")).unwrap();
+        std::fs::write(root.join("dir/file"), "only here").unwrap();
+        scene.begin();
+        std::fs::rename(root.join("dir"), root.join("elsewhere")).unwrap();
+        if replaced {
+            scene.put("dir", "a file");
+        } else {
+            scene.delete("dir/file");
+        }
+        scene.in_sync();
+        if replaced {
+            std::fs::remove_file(root.join("dir")).unwrap();
+        }
+        std::fs::rename(root.join("elsewhere"), root.join("dir")).unwrap();
+        scene.delete("dir");
+        assert_eq!(scene.flush(), []);
+        let found = scene.contents();
+        assert!(found.contains("only here"), "{replaced}: {found:?}");
+    }
+}
+
+/// Somebody rewrites, replaces, removes or makes a file before each step of the sink in turn:
+/// what they wrote is under its name or set aside.
+#[test]
+fn what_is_changed_in_the_same_moment_is_kept() {
+    type Change = fn(&Path);
+    let changes: [Change; 3] = [
+        |at| std::fs::write(at, "disturbed").unwrap(),
+        |at| {
+            let new = at.with_extension("new");
+            std::fs::write(&new, "disturbed").unwrap();
+            std::fs::rename(new, at).unwrap();
+        },
+        |at| {
+            let _ = std::fs::remove_file(at);
+            std::fs::write(at, "disturbed").unwrap();
+        },
+    ];
+    let orders: [fn(&mut Scene); 3] = [
+        |scene| scene.put("file", "second"),
+        |scene| scene.delete("file"),
+        |scene| {
+            scene.put("other", "second");
+            scene.link("file", "other", "second");
+        },
+    ];
+    let mut kept = 0;
+    for change in changes {
+        for order in orders {
+            for step in 0..16 {
+                let target = Arc::new(Mutex::new(None::<PathBuf>));
+                let steps = Arc::new(AtomicUsize::new(0));
+                let (at, count) = (Arc::clone(&target), Arc::clone(&steps));
+                let fence = Fence::disturbed(move || {
+                    if let Some(at) = &*at.lock().unwrap()
+                        && count.fetch_add(1, Ordering::SeqCst) == step
+                    {
+                        change(at);
+                    }
+                });
+                let mut scene = Scene::new(fence, &[]);
+                scene.put("file", "first");
+                scene.in_sync();
+                assert_eq!(scene.flush(), []);
+                *target.lock().unwrap() = Some(scene.dir.path().join("file"));
+                order(&mut scene);
+                scene.flush();
+                *target.lock().unwrap() = None;
+                let disturbed = steps.load(Ordering::SeqCst) > step;
+                let found = scene.contents();
+                assert_eq!(found.contains("disturbed"), disturbed, "{step}: {found:?}");
+                kept += scene.sink.trees[0].conflicts;
+            }
+        }
+    }
+    assert!(kept > 0, "nobody came in between");
+}
