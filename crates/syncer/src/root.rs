@@ -151,6 +151,23 @@ impl Found {
         self.names > 1
     }
 
+    /// By what a file is recognised from which a name was just taken, or to which one was given:
+    /// that changes its change time.
+    pub(crate) fn mark(&self) -> (Option<Kind>, u64, u64, i64) {
+        (self.kind, self.sig.ino, self.sig.size, self.sig.mtime_ns)
+    }
+
+    /// Whether this may be a version that was just put here, as far as its attributes tell.
+    pub(crate) fn may_be(&self, version: &Version) -> bool {
+        self.kind == Some(version.kind)
+            && match version.kind {
+                Kind::File | Kind::Symlink => {
+                    (self.sig.size, self.sig.mtime_ns) == (version.size, version.mtime_ns)
+                }
+                Kind::Directory | Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => true,
+            }
+    }
+
     /// What stands for the content of a fifo or device: the number of a device.
     pub(crate) fn node_content(&self) -> Vec<u8> {
         match self.kind {

@@ -91,6 +91,14 @@ pub(crate) struct Sig {
 const STAMP_DOUBT_NS: i64 = 20_000_000;
 
 impl Sig {
+    /// What leads to the same file and is equal to no reading of it.
+    pub(crate) fn unproven(self) -> Self {
+        Self {
+            ctime_ns: i64::MIN,
+            ..self
+        }
+    }
+
     /// Whether another change could have carried the same time stamp as this reading, taken at
     /// `now_ns` (wall clock, nanoseconds). Such a signature proves nothing later.
     pub(crate) fn in_doubt(&self, now_ns: i64) -> bool {

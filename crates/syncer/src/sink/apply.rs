@@ -280,6 +280,12 @@ impl<'a> Apply<'a> {
         let name = "name";
         let _ = fs::unlinkat(&tmp, name, AtFlags::empty());
         fs::linkat(&from, os(to.name()), &tmp, name, AtFlags::empty())?;
+        let linked = self.root.find_at(&tmp, name.as_bytes())?;
+        if linked.is_none_or(|linked| linked.mark() != found.mark()) {
+            // Somebody changed it in this moment.
+            let _ = fs::unlinkat(&tmp, name, AtFlags::empty());
+            return Err(OpError::NeedContent);
+        }
         if here != Some(*version) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file: File = fs::openat(&tmp, name, flags, Mode::empty())?.into();
@@ -347,7 +353,10 @@ impl<'a> Apply<'a> {
         let found = self.root.find_at(parent, path.name())?;
         let entry = Entry {
             version,
-            sig: found.map(|found| found.sig),
+            // What somebody else put there since is read before anything is put over it.
+            sig: found
+                .filter(|found| found.may_be(&version))
+                .map(|found| found.sig),
             before: None,
         };
         self.tree.found_no_more(path, version.is_directory());

@@ -104,16 +104,7 @@ impl Apply<'_> {
         let Some(found) = self.root.find_at(tmp, name.as_bytes())? else {
             return Ok(());
         };
-        // Not the change time: taking it out has just changed that.
-        let mark = |found: &Found| {
-            (
-                found.kind,
-                found.sig.ino,
-                found.sig.size,
-                found.sig.mtime_ns,
-            )
-        };
-        if mark(&found) == mark(judged) {
+        if found.mark() == judged.mark() {
             return Ok(fs::unlinkat(tmp, name, AtFlags::empty())?);
         }
         let from = (tmp, name.as_bytes());

@@ -209,10 +209,12 @@ impl Tree {
         if known.is_some_and(|entry| entry.sig == Some(found.sig)) {
             return Ok(directory);
         }
-        let Some((version, sig, _)) = version_on_disk(root, path)? else {
+        let Some((version, sig, doubt)) = version_on_disk(root, path)? else {
             self.local.insert(path.clone(), None);
             return Ok(false);
         };
+        // What could have changed within the same stamp is read again when it matters.
+        let sig = if doubt { sig.unproven() } else { sig };
         match known {
             Some(entry) if entry.version == version => {
                 let settled = Entry {
