@@ -57,9 +57,13 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
         Some(_) => reserve.eligible_since = None,
     }
     let eligible = eligible::fact(view, reserve, clock);
-    // A standby says the same by not being eligible.
-    let may_claim = matches!(reserve.role, Role::Starting | Role::Waiting);
-    reserve.unable = may_claim && !election::able(view, reserve, clock);
+    reserve.unable = match reserve.role {
+        Role::Starting | Role::Waiting => !election::able(view, reserve, clock),
+        // Until the lease ends it holds what it cannot let go.
+        role if role.serves() => !view.fresh(Agent::VipAgent, clock),
+        // A standby says it by not being eligible.
+        _ => false,
+    };
     let candidate = election::candidate(view, reserve, mode, leaving.is_some(), clock);
     let probe = probe(view, reserve, clock);
     let turn = if reserve.role.serves() || reserve.role == Role::Failed {

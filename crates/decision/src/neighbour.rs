@@ -36,8 +36,8 @@ pub struct Neighbour {
     pub met_until: Mono,
     /// Its last word was that it does not hear us: that it does not answer proves nothing.
     pub unasked: bool,
-    /// Its software had been silent for longer than `dead-after` when its kernel fell silent too:
-    /// two faults, and the second may be one of the network.
+    /// Its software had been silent for longer than `dead-after` when its kernel fell silent too,
+    /// or it had said that it cannot let go: two faults, and the second may be one of the network.
     pub hung: bool,
     /// The last report of the prober.
     pub report: Option<NeighbourReport>,
@@ -94,8 +94,10 @@ impl Neighbour {
         let quiet_for = now.since(self.unheard_since);
         match (self.contact, contact) {
             (_, Contact::Heard) => self.hung = false,
+            (Contact::Heard, Contact::Silent) => self.hung = self.cannot_let_go(),
             (Contact::Quiet, Contact::Silent) => {
-                self.hung = report.last_heard.is_some() && quiet_for > report.dead_after;
+                let late = report.last_heard.is_some() && quiet_for > report.dead_after;
+                self.hung = late || self.cannot_let_go();
             }
             _ => {}
         }
@@ -108,6 +110,15 @@ impl Neighbour {
     pub fn lease_exact(&self) -> bool {
         let advert = self.advert.as_ref();
         advert.is_some_and(|(_, advert)| advert.lease_exact)
+    }
+
+    /// It last said that it serves and has no vip-agent that could end it.
+    fn cannot_let_go(&self) -> bool {
+        let mut parts = self
+            .advert
+            .iter()
+            .flat_map(|(_, said)| said.reserves.values());
+        parts.any(|part| part.role.serves() && part.unable)
     }
 
     /// Takes over its state.

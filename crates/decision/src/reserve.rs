@@ -123,7 +123,7 @@ pub struct ReserveState {
     pub operator: Option<String>,
     /// Why we are not eligible; `None`: we are (not counting `lead`).
     pub obstacle: Option<Obstacle>,
-    /// What serving takes is not here: this server claims nothing.
+    /// What serving takes is not here: this server claims nothing, or cannot let go.
     pub unable: bool,
     /// Since when there is no obstacle.
     pub eligible_since: Option<Mono>,

@@ -40,8 +40,8 @@ pub struct AdvertReserve {
     pub epoch: Epoch,
     /// The predicate that permits its takeover holds now (not counting `lead`).
     pub eligible: bool,
-    /// It lacks what serving takes, an agent or a service that can start: it claims nothing, and
-    /// nobody need wait for it.
+    /// It lacks what serving takes, an agent or a service that can start. Starting or waiting, it
+    /// claims nothing, and nobody need wait for it; serving, it cannot let go before its lease ends.
     pub unable: bool,
     /// Its replica.
     pub data: Data,

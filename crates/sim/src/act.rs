@@ -43,6 +43,8 @@ pub enum Act {
     KillAll(NodeIx, Span),
     /// A killed process is started.
     Start(NodeIx, Process),
+    /// A process stands still, or goes on.
+    Stop(NodeIx, Process, bool),
     /// User space stands still, or goes on.
     Freeze(NodeIx, bool),
     /// The whole machine stands still, or goes on.
@@ -124,6 +126,8 @@ impl World {
                 self.servers[*n].down[process.ix()] = false;
                 self.start_in(*n, *process, Span::from_millis(50));
             }
+            Act::Stop(n, process, true) => self.servers[*n].stopped[process.ix()] = true,
+            Act::Stop(n, process, false) => self.go_on(*n, *process),
             Act::Freeze(n, true) => self.freeze(*n),
             Act::Pause(n, true) => self.pause(*n),
             Act::Freeze(n, false) | Act::Pause(n, false) => self.thaw(*n),
@@ -175,9 +179,8 @@ impl World {
         self.rough.twice = 0.0;
         self.notice_links();
         for n in 0..self.servers.len() {
-            if self.servers[n].frozen.is_some() || self.servers[n].paused.is_some() {
-                self.thaw(n);
-            }
+            self.servers[n].stopped = [false; 6];
+            self.thaw(n);
             if self.servers[n].protocols != PROTOCOLS || self.servers[n].digest != 1 {
                 self.servers[n].protocols = PROTOCOLS;
                 self.servers[n].digest = 1;
@@ -319,6 +322,8 @@ pub fn parse(world: &World, words: &[&str]) -> Result<Act, NoAct> {
             Act::Config(node(n)?, digest, span(time)?)
         }
         ["start", n, p] => Act::Start(node(n)?, process(p)?),
+        ["stop", n, p] => Act::Stop(node(n)?, process(p)?, true),
+        ["continue", n, p] => Act::Stop(node(n)?, process(p)?, false),
         ["freeze", n] => Act::Freeze(node(n)?, true),
         ["thaw", n] => Act::Freeze(node(n)?, false),
         ["pause", n] => Act::Pause(node(n)?, true),

@@ -105,8 +105,10 @@ impl Checks {
         let others = |n: NodeIx| (0..world.servers.len()).filter(move |other| *other != n);
         self.stands_since.iter().any(|(&n, at)| {
             let timing = world.timing(n);
-            // How long the arbiter's last word counts, and the silence that is judged.
-            let known_after = timing.lease.part(5) + timing.dead_after.times(2);
+            // How long the last word of the arbiter or the vip-agent counts, and the silence that is
+            // judged.
+            let word = if tells(&world.servers[n]) { 2 } else { 5 };
+            let known_after = timing.lease.part(word) + timing.dead_after.times(2);
             let fresh = dual || world.now.since(*at) <= known_after;
             let apart = |other: NodeIx| {
                 world.servers[other].power
@@ -179,7 +181,7 @@ impl Checks {
         let role = world.role(n, r);
         let able = server.alive()
             && server.frozen.is_none()
-            && server.runs(Process::Supervisor)
+            && runs(server, Process::Supervisor)
             && server
                 .core
                 .as_ref()
@@ -416,8 +418,16 @@ fn excused(world: &World, dual: bool) -> bool {
 
 /// Its software runs: it says what it does, acts on what others say, and can let go.
 fn listens(server: &Server) -> bool {
-    let path = [Process::Arbiter, Process::Prober, Process::VipAgent];
-    server.frozen.is_none() && path.iter().all(|process| server.runs(*process))
+    tells(server) && runs(server, Process::VipAgent)
+}
+
+/// It says what it does.
+fn tells(server: &Server) -> bool {
+    server.frozen.is_none() && runs(server, Process::Arbiter) && runs(server, Process::Prober)
+}
+
+fn runs(server: &Server, process: Process) -> bool {
+    server.runs(process) && !server.stopped[process.ix()]
 }
 
 /// A server is attached and what it says reaches another attached one nowhere.

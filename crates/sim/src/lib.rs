@@ -106,7 +106,10 @@ fn draw(seed: u64, without: &[Lever]) -> (Options, Plan, Rng) {
     // What belongs to levers has its own chance, so that the rest stays as it is.
     let mut rough = Rng::new(seed ^ 0x726f_7567_6800_0000);
     let options = Options::drawn(&mut rng).roughened(without, &mut rough);
-    let plan = Plan::drawn(&options, &mut Rng::new(rng.next_u64()), &mut rough);
+    let mut plan = Plan::drawn(&options, &mut Rng::new(rng.next_u64()), &mut rough);
+    if options.with(Lever::Stalls) {
+        plan.stall(&options, &mut Rng::new(seed ^ 0x7374_616c_6c00_0000));
+    }
     (options, plan, rng)
 }
 
@@ -162,6 +165,27 @@ impl Plan {
         let fault = options::rough_fault(options, rough);
         repairs.extend(fault.repair);
         add(fault.act, pause(rough, options));
+    }
+
+    /// Single processes stand still for a while, before some of the acts.
+    fn stall(&mut self, options: &Options, rng: &mut Rng) {
+        let mut acts = Vec::new();
+        for act in std::mem::take(&mut self.acts) {
+            if rng.chance(0.3) {
+                let (fault, span) = options::stall(options, rng);
+                acts.push((fault.act, span));
+                let ends = fault.repair.map(|act| (act, pause(rng, options)));
+                // Some go on only after the next fault.
+                let late = rng.chance(0.5);
+                let (before, after) = if late { (None, ends) } else { (ends, None) };
+                acts.extend(before);
+                acts.push(act);
+                acts.extend(after);
+            } else {
+                acts.push(act);
+            }
+        }
+        self.acts = acts;
     }
 
     fn run(&self, seed: u64, options: &Options, rng: Rng, verbose: bool) -> Outcome {

@@ -12,7 +12,7 @@ haarb-sim [--seeds N] [--from S]   run N clusters (default 1000), beginning with
 haarb-sim --seed S                 run one and print what happens in it
 haarb-sim --shrink S               leave out of a wrong one what it does not need, and print the rest
   --without LEVER[,LEVER]          with these, or `all`, switched off: drift, jitter, reorder,
-                                   duplicates, bursts, disk, versions, spread
+                                   duplicates, bursts, disk, versions, spread, stalls
 haarb-sim --scenario FILE          run a scenario file and print what it gives
 haarb-sim --weather KIND [--for SECONDS] [--seeds N] [--from S]
                                    count what bad weather moves: loss";

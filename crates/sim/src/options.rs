@@ -299,6 +299,20 @@ pub fn rough_fault(options: &Options, rng: &mut Rng) -> Fault {
     }
 }
 
+/// A process stands still: how long it may is drawn around its lease.
+#[must_use]
+pub fn stall(options: &Options, rng: &mut Rng) -> (Fault, Span) {
+    let n = rng.index(options.nodes.len());
+    let process = Process::ALL[rng.index(Process::ALL.len())];
+    let lease = options.timing.lease.as_micros();
+    let most = if rng.chance(0.7) { lease } else { lease * 4 };
+    let fault = Fault {
+        act: Act::Stop(n, process, true),
+        repair: Some(Act::Stop(n, process, false)),
+    };
+    (fault, rng.span(1_000, most))
+}
+
 /// One server runs the next release for a while, which still speaks with this one.
 fn upgrade(n: usize, rng: &mut Rng) -> Fault {
     let again = rng.span(50_000, 400_000);
@@ -333,6 +347,7 @@ pub const fn lever(act: &Act) -> Option<Lever> {
         Act::Detour(..) => Some(Lever::Reorder),
         Act::Twice(_) => Some(Lever::Duplicates),
         Act::Release(..) => Some(Lever::Versions),
+        Act::Stop(..) => Some(Lever::Stalls),
         _ => None,
     }
 }

@@ -29,11 +29,13 @@ pub enum Lever {
     Versions,
     /// Several reserves begin on different servers.
     Spread,
+    /// Single processes that stand still and go on.
+    Stalls,
 }
 
 impl Lever {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Drift,
         Self::Jitter,
         Self::Reorder,
@@ -42,6 +44,7 @@ impl Lever {
         Self::Disk,
         Self::Versions,
         Self::Spread,
+        Self::Stalls,
     ];
 
     /// Its name on the command line.
@@ -56,6 +59,7 @@ impl Lever {
             Self::Disk => "disk",
             Self::Versions => "versions",
             Self::Spread => "spread",
+            Self::Stalls => "stalls",
         }
     }
 }

@@ -94,6 +94,8 @@ pub struct Server {
     pub power: bool,
     /// Its user space stands still since.
     pub frozen: Option<Mono>,
+    /// Processes that stand still (SIGSTOP, a debugger, a processor that never comes).
+    pub stopped: [bool; 6],
     /// The whole machine stands still since.
     pub paused: Option<Mono>,
     /// What happened to it meanwhile.
@@ -158,6 +160,7 @@ impl Server {
             name,
             power: false,
             frozen: None,
+            stopped: [false; 6],
             paused: None,
             deferred: Vec::new(),
             runs: [0; 6],

@@ -1,7 +1,8 @@
 //! The simulated cluster: a queue of events in virtual time, and what each event does.
 //!
 //! One seed decides every latency and every loss, so a run can be repeated exactly. User
-//! space that is frozen keeps its events until it thaws; a server without power loses them.
+//! space that is frozen, or a process that stands still, keeps its events until it goes on; a server
+//! without power loses them.
 
 mod arbiter;
 mod holding;
@@ -110,6 +111,26 @@ impl Event {
             self,
             Self::Reply { .. } | Self::SwitchReply { .. } | Self::Datagram { .. }
         )
+    }
+
+    /// Whether one of these processes would have to act on it.
+    fn needs(&self, stopped: &[bool; 6]) -> bool {
+        let is = |process: Process| stopped[process.ix()];
+        match self {
+            Self::Probe(..)
+            | Self::Switches(..)
+            | Self::ProberWake(..)
+            | Self::Reply { .. }
+            | Self::SwitchReply { .. }
+            | Self::Datagram { .. } => is(Process::Prober),
+            Self::ToArbiter(..) | Self::CoreWake(..) | Self::Command(..) => is(Process::Arbiter),
+            Self::ToAgent(_, agent, ..) => is(Process::of(*agent)),
+            Self::AgentWake(_, process, _) => is(*process),
+            Self::VipApply(..) => is(Process::VipAgent),
+            Self::Links(..) => is(Process::LinkWatcher),
+            Self::Connect(_, agent, ..) => is(Process::of(*agent)) || is(Process::Arbiter),
+            Self::Start(..) | Self::Orphan(..) => false,
+        }
     }
 
     const fn node(&self) -> NodeIx {
@@ -303,7 +324,8 @@ impl World {
         if !server.power {
             return;
         }
-        if server.paused.is_some() || server.frozen.is_some() {
+        let still = server.paused.is_some() || server.frozen.is_some();
+        if still || event.needs(&server.stopped) {
             server.deferred.push(event);
             return;
         }

@@ -37,6 +37,12 @@ impl World {
         self.servers[n].frozen = self.servers[n].frozen.or(Some(self.now));
     }
 
+    /// A process that stood still goes on.
+    pub fn go_on(&mut self, n: NodeIx, process: Process) {
+        self.servers[n].stopped[process.ix()] = false;
+        self.redeliver(n);
+    }
+
     /// The whole machine stands still.
     pub fn pause(&mut self, n: NodeIx) {
         self.servers[n].paused = self.servers[n].paused.or(Some(self.now));
@@ -51,8 +57,13 @@ impl World {
         }
         server.frozen = None;
         server.paused = None;
+        self.redeliver(n);
+    }
+
+    /// What waited happens now, or waits for another one that stands still.
+    pub(super) fn redeliver(&mut self, n: NodeIx) {
         // Sockets are read before timers are judged.
-        let mut waiting = std::mem::take(&mut server.deferred);
+        let mut waiting = std::mem::take(&mut self.servers[n].deferred);
         waiting.sort_by_key(|event| !event.arrives());
         for event in waiting {
             self.at(self.now, event);

@@ -171,6 +171,7 @@ impl World {
             return;
         }
         server.runs[process.ix()] += 1;
+        server.stopped[process.ix()] = false;
         match process {
             Process::Arbiter => server.core = None,
             Process::LinkWatcher => {}
@@ -190,5 +191,6 @@ impl World {
         } else {
             self.servers[n].connected = [false; 6];
         }
+        self.redeliver(n);
     }
 }
