@@ -209,7 +209,8 @@ impl List<'_> {
         self.add(&[&format!("promote sip on {node} force")], None, decides)
     }
 
-    /// Daemons that are killed: started again at once, or not before somebody does it.
+    /// Daemons that are killed: started again at once, or not before somebody does it; that stand
+    /// still, and go on.
     fn processes(&mut self, n: usize, node: &str) -> Result<(), NoAct> {
         let spec = &self.world.segment.reserves[0];
         let (services, directories) = (spec.services > 0, spec.directories > 0);
@@ -226,6 +227,11 @@ impl List<'_> {
             self.add(&[&format!("start {node} {name}")], None, move |w| {
                 w.servers[n].power && w.servers[n].down[process.ix()]
             })?;
+            let stopped = move |w: &World| w.servers[n].stopped[process.ix()];
+            self.add(&[&format!("stop {node} {name}")], None, move |w| {
+                runs(w) && !stopped(w)
+            })?;
+            self.add(&[&format!("continue {node} {name}")], None, stopped)?;
         }
         let lease = self.world.segment.timing.lease;
         let up = move |w: &World| w.servers[n].power && w.servers[n].core.is_some();

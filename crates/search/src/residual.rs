@@ -12,10 +12,12 @@ pub enum Case {
     LinkAndHole,
     /// One direction is dead, and a prober began to speak since: it cannot be believed.
     NeverMet,
-    /// One direction is dead, and user space is frozen where the other one arrives.
+    /// One direction is dead, and user space, or a daemon of the path, stands still where the other one arrives.
     NotRead,
     /// Switches that cannot be asked hang: neither server can know that it is cut off.
     Unseen,
+    /// Servers that never heard each other take within the time of one probe of the virtual IPs.
+    SameMoment,
     /// A server that stood still as a whole wakes up with what it held.
     Pause,
     /// An operator gave the reserve to a server that cannot hear the one that serves.
@@ -24,12 +26,13 @@ pub enum Case {
 
 impl Case {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HoleOnBoth,
         Self::LinkAndHole,
         Self::NeverMet,
         Self::NotRead,
         Self::Unseen,
+        Self::SameMoment,
         Self::Pause,
         Self::Forced,
     ];
@@ -43,6 +46,7 @@ impl Case {
             Self::NeverMet => "R1a",
             Self::NotRead => "R1c",
             Self::Unseen => "R1b",
+            Self::SameMoment => "R1d",
             Self::Pause => "R3",
             Self::Forced => "OP2",
         }
@@ -66,6 +70,9 @@ impl Case {
             }
             Self::Unseen => {
                 "no switch address is configured and the switches hang with their carrier up: neither server can know that it was cut off, until they forward again"
+            }
+            Self::SameMoment => {
+                "only ARP passes between the servers, and both find the virtual IPs free at the same moment"
             }
             Self::Pause => "a server that stood still as a whole wakes up with the VIP it had",
             Self::Forced => {
@@ -96,6 +103,8 @@ pub struct Moment {
     pub dead_after: haarb_model::Span,
     /// Two intervals: what was decided before contact takes effect within them.
     pub slack: haarb_model::Span,
+    /// The other server has offered for less than a probe of the virtual IPs takes.
+    pub same_moment: bool,
     /// On how many networks each server is attached, of how many.
     pub degrees: (usize, usize, usize),
     /// When a server that offers went on after it had stood still as a whole.
@@ -119,6 +128,7 @@ pub fn classify(moment: &Moment) -> Option<Case> {
         unseen,
         dead_after,
         slack,
+        same_moment,
         degrees: (a, b, all),
         resumed,
         forced,
@@ -137,6 +147,9 @@ pub fn classify(moment: &Moment) -> Option<Case> {
     let recent = unheard.filter(|(_, until)| now.since(*until) <= slack);
     if recent.is_some() && forced.is_some_and(|at| now.since(at) <= patience + slack) {
         return Some(Case::Forced);
+    }
+    if recent.is_some() && same_moment {
+        return Some(Case::SameMoment);
     }
     if !long(apart) {
         return if long(never_met) {

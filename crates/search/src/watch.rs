@@ -48,6 +48,8 @@ pub struct Watch {
     paused: [bool; 2],
     resumed: [Option<Mono>; 2],
     forced: Option<Mono>,
+    /// Since when each server offers.
+    offers: [Option<Mono>; 2],
     dual: Option<Dual>,
     /// Dual times that are over, since the last look.
     pub past: Vec<Past>,
@@ -95,6 +97,9 @@ impl Watch {
         }
         self.look_between(world);
         let offers = [offers(world, 0), offers(world, 1)];
+        for (since, offers) in self.offers.iter_mut().zip(offers) {
+            *since = offers.then(|| since.unwrap_or(now));
+        }
         if offers == [true, true] {
             match self.dual {
                 None => self.begins(world),
@@ -120,7 +125,11 @@ impl Watch {
         extend(&mut self.apart, &mut self.apart_now, apart, now);
         let never_met = attached && !two_way && !believed(0, 1) && !believed(1, 0);
         extend(&mut self.never_met, &mut self.never_met_now, never_met, now);
-        let frozen = (0..2).any(|n| world.servers[n].frozen.is_some());
+        let path = [Process::Arbiter, Process::Prober, Process::VipAgent];
+        let still = |process: &Process, n: NodeIx| world.servers[n].stopped[process.ix()];
+        let frozen = (0..2).any(|n| {
+            world.servers[n].frozen.is_some() || path.iter().any(|process| still(process, n))
+        });
         let both = passes(0, 1) && passes(1, 0);
         let not_read = attached && !two_way && !both && frozen;
         extend(&mut self.not_read, &mut self.not_read_now, not_read, now);
@@ -148,6 +157,11 @@ impl Watch {
             unseen: self.unseen,
             dead_after: timing.dead_after,
             slack: timing.probe_interval.times(2) + HANDLING,
+            same_moment: self
+                .offers
+                .iter()
+                .flatten()
+                .all(|since| world.now.since(*since) <= timing.vip_probe + HANDLING),
             degrees: (degree(0), degree(1), world.fabric.nets.len()),
             resumed: self.resumed[0].max(self.resumed[1]),
             forced: self.forced,
@@ -196,10 +210,12 @@ fn offers(world: &World, n: NodeIx) -> bool {
 fn hears(world: &World, from: NodeIx, to: NodeIx) -> bool {
     let works = |n: NodeIx| {
         let server = &world.servers[n];
-        let attached = |process: Process| server.connected[process.ix()];
+        let attached =
+            |process: Process| server.connected[process.ix()] && !server.stopped[process.ix()];
         server.alive()
             && server.frozen.is_none()
             && server.core.is_some()
+            && !server.stopped[Process::Arbiter.ix()]
             && attached(Process::Prober)
             && attached(Process::VipAgent)
     };

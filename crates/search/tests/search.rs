@@ -39,6 +39,7 @@ fn moment() -> Moment {
         unseen: None,
         dead_after: Span::from_millis(30),
         slack: Span::from_millis(21),
+        same_moment: false,
         degrees: (2, 2, 2),
         resumed: None,
         forced: None,
@@ -97,4 +98,15 @@ fn each_residual_case_is_told_from_the_others() {
         ..moment()
     };
     assert_eq!(classify(&forced), Some(Case::Forced));
+    let same_moment = Moment {
+        same_moment: true,
+        forced: None,
+        ..forced
+    };
+    assert_eq!(classify(&same_moment), Some(Case::SameMoment));
+    let they_met = Moment {
+        unheard: None,
+        ..same_moment
+    };
+    assert_eq!(classify(&they_met), None);
 }
