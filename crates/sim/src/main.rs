@@ -15,7 +15,8 @@ haarb-sim --shrink S               leave out of a wrong one what it does not nee
                                    duplicates, bursts, disk, versions, spread, stalls
 haarb-sim --scenario FILE          run a scenario file and print what it gives
 haarb-sim --weather KIND [--for SECONDS] [--seeds N] [--from S]
-                                   count what bad weather moves: loss";
+                                   count what bad weather moves: loss,
+                                   flapping-active, flapping-standby, stalls";
 
 /// What was asked for.
 struct Args {

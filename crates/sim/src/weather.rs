@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use haarb_model::{Role, Span};
+use haarb_model::{Mono, Role, Span};
 
+use crate::NodeIx;
 use crate::act::Act;
 use crate::options::Options;
 use crate::rng::Rng;
+use crate::server::Process;
 use crate::world::World;
 
 /// A kind of bad weather.
@@ -19,17 +21,31 @@ use crate::world::World;
 pub enum Weather {
     /// 30 % random loss in each direction of every network, from one moment to the next.
     Loss,
+    /// A cable of the active server comes and goes, out and in for 20 to 500 ms each.
+    FlappingActive,
+    /// The same of the standby.
+    FlappingStandby,
+    /// Single processes of either server stand still for up to a third of the lease, ten a second.
+    Stalls,
 }
 
 impl Weather {
     /// All kinds.
-    pub const ALL: [Self; 1] = [Self::Loss];
+    pub const ALL: [Self; 4] = [
+        Self::Loss,
+        Self::FlappingActive,
+        Self::FlappingStandby,
+        Self::Stalls,
+    ];
 
     /// Its name on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Loss => "loss",
+            Self::FlappingActive => "flapping-active",
+            Self::FlappingStandby => "flapping-standby",
+            Self::Stalls => "stalls",
         }
     }
 }
@@ -80,18 +96,50 @@ pub fn endure(weather: Weather, seed: u64, span: Span) -> Toll {
         world.power_on(n);
     }
     world.run_for(Span::from_secs(5));
-    let active = (0..options.nodes.len()).filter(|n| world.role(*n, 0) == Some(Role::Active));
-    if active.count() != 1 {
+    let mut active = (0..2).filter(|n| world.role(*n, 0) == Some(Role::Active));
+    let (Some(active), None) = (active.next(), active.next()) else {
         world.checks.fail("they have not found each other".into());
-    }
+        return toll(world);
+    };
     world.checks.gaps.clear();
     world.checks.fired.clear();
+    let end = world.now + span;
     match weather {
         Weather::Loss => {
             world.act(&Act::Loss(0.3));
             world.run_for(span);
         }
+        Weather::FlappingActive => flap(&mut world, active, seed, end),
+        Weather::FlappingStandby => flap(&mut world, 1 - active, seed, end),
+        Weather::Stalls => stall(&mut world, seed, end),
     }
+    toll(world)
+}
+
+fn flap(world: &mut World, n: NodeIx, seed: u64, end: Mono) {
+    let mut rng = Rng::new(seed ^ 0x666c_6170);
+    while world.now < end {
+        for up in [false, true] {
+            world.act(&Act::Cable(n, 0, up));
+            world.run_for(rng.span(20_000, 500_000));
+        }
+    }
+}
+
+fn stall(world: &mut World, seed: u64, end: Mono) {
+    let mut rng = Rng::new(seed ^ 0x7374_616c);
+    let longest = world.segment.timing.lease.part(3).as_micros();
+    while world.now < end {
+        let process = Process::ALL[rng.index(Process::ALL.len())];
+        let n = rng.index(world.servers.len());
+        world.act(&Act::Stop(n, process, true));
+        world.run_for(rng.span(1_000, longest));
+        world.act(&Act::Stop(n, process, false));
+        world.run_for(rng.span(1_000, 30_000));
+    }
+}
+
+fn toll(mut world: World) -> Toll {
     Toll {
         moves: std::mem::take(&mut world.checks.fired),
         gap: world
