@@ -270,6 +270,13 @@ impl Outgoing {
         Ok(Step::Busy)
     }
 
+    /// It is another one than when it was opened: so are its attributes.
+    fn stands(&mut self, now: Found) -> io::Result<()> {
+        self.before = now;
+        self.xattrs = read_xattrs(&self.file)?;
+        Ok(())
+    }
+
     /// Everything was read: did it stand still?
     fn conclude(&mut self, root: &Root, waited: Span) -> io::Result<Step> {
         let hash = *self.hasher.finalize().as_bytes();
@@ -280,12 +287,12 @@ impl Outgoing {
                 return Ok(Step::Changed);
             }
             None if after.sig.size > self.read => {
-                self.before = after;
+                self.stands(after)?;
                 return Ok(Step::Busy);
             }
             None => {
                 // This is the moment at which it stood so, if the second reading agrees.
-                self.before = after;
+                self.stands(after)?;
                 self.again = Some(Again {
                     read: 0,
                     hasher: blake3::Hasher::new(),
@@ -320,5 +327,45 @@ fn difference(segment: u64, signature: Vec<u8>, bytes: Vec<u8>) -> Piece {
     match diff(&signature.index(), &bytes, &mut delta) {
         Ok(()) if delta.len() < bytes.len() / 4 * 3 => Piece::Delta { segment, delta },
         _ => Piece::Data(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Place;
+    use crate::version::xattrs_digest;
+    use haarb_model::Mono;
+
+    /// The content is read on to its new end; the attributes are those of that moment, too.
+    #[test]
+    fn what_changes_while_it_is_read_is_sent_as_it_is_at_the_end() {
+        let dir = crate::simulation::new_root();
+        let at = dir.path().join("log");
+        std::fs::write(&at, vec![1; 3 * SEGMENT]).unwrap();
+        let root = Place::new(dir.path().into()).enter().unwrap();
+        let path = RelPath::parse(b"log").unwrap();
+        let pending = Pending::since(Mono::ZERO);
+        let mut large = Outgoing::begin(&root, 0, path, pending, 1)
+            .unwrap()
+            .unwrap();
+        large.base(0);
+        large.step(&root, Span::from_millis(0)).unwrap();
+        let mut file = File::options().append(true).open(&at).unwrap();
+        io::Write::write_all(&mut file, b"more").unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::fsetxattr(&file, "user.note", b"new", flags).unwrap();
+        let (version, xattrs) = loop {
+            match large.step(&root, Span::from_millis(0)).unwrap() {
+                Step::Send(_) | Step::Busy => {}
+                Step::Done {
+                    version, xattrs, ..
+                } => break (version, xattrs),
+                Step::Wait | Step::Changed => panic!("nobody changes it any more"),
+            }
+        };
+        assert_eq!(version.size, 3 * SEGMENT as u64 + 4);
+        assert_eq!(xattrs, [(b"user.note".to_vec(), b"new".to_vec())]);
+        assert_eq!(version.xattrs, xattrs_digest(&xattrs));
     }
 }
