@@ -158,6 +158,11 @@ Examples:
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Explain what is replicated
+    Sync {
+        #[command(subcommand)]
+        command: SyncCommand,
+    },
     /// Bring a changed configuration to the cluster (not there yet)
     #[command(hide = true)]
     Apply {
@@ -207,6 +212,22 @@ Examples:
     Show {
         /// The file [default: --config]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SyncCommand {
+    /// Say whether a path is replicated, and which pattern of `exclude` decides
+    #[command(after_help = "\
+Asks the configuration alone. A path that is not there is a directory if it ends in /.
+
+Examples:
+  haarb sync test /srv/sip/spool/a.tmp
+  haarb sync test /srv/sip/cache/")]
+    Test {
+        /// The paths
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
     },
 }
 

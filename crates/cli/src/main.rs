@@ -12,6 +12,7 @@ mod events;
 mod failure;
 mod run;
 mod status;
+mod sync;
 mod when;
 mod why;
 
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, ConfigCommand, KeyCommand};
+use args::{Args, Command, ConfigCommand, KeyCommand, SyncCommand};
 use failure::{Failure, print};
 
 fn main() -> ExitCode {
@@ -45,6 +46,9 @@ fn act(args: Args) -> Result<(), Failure> {
             ConfigCommand::Check { file } => config::check(&options, file.as_deref()),
             ConfigCommand::Show { file } => config::show(&options, file.as_deref()),
         },
+        Command::Sync {
+            command: SyncCommand::Test { paths },
+        } => sync::test(&options, &paths),
         Command::Key {
             command: KeyCommand::Generate { file },
         } => {

@@ -10,6 +10,7 @@
 
 mod check;
 mod duration;
+mod excludes;
 mod fields;
 mod load;
 mod machine;
@@ -21,6 +22,7 @@ mod timing;
 mod tree;
 mod types;
 
+pub use excludes::{Decision, Excludes};
 pub use machine::{Interfaces, Misfits};
 pub use problem::{Errors, Problem};
 pub use timing::{Inequality, Margins};

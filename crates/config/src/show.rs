@@ -112,7 +112,11 @@ fn reserve(out: &mut String, reserve: &Reserve) {
     }
     for directory in &reserve.directories {
         let path = scalar(&directory.path.to_string_lossy());
-        let _ = writeln!(out, "      - {{ path: {path} }}");
+        let exclude = match directory.exclude.patterns() {
+            [] => String::new(),
+            patterns => format!(", exclude: {}", list(patterns)),
+        };
+        let _ = writeln!(out, "      - {{ path: {path}{exclude} }}");
     }
     if !reserve.services.is_empty() {
         out.push_str("    services:\n");
@@ -162,6 +166,11 @@ fn service(out: &mut String, s: &Service) {
     }
     let _ = writeln!(out, "        restarts: {}", s.restarts);
     let _ = writeln!(out, "        restart-window: {}", exact(s.restart_window));
+}
+
+fn list(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| scalar(text)).collect();
+    format!("[{}]", texts.join(", "))
 }
 
 /// A text as a YAML scalar: plain where that cannot be misread, double-quoted otherwise.

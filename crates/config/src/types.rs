@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use haarb_model::{NetworkName, NodeName, Prefer, ReserveName, Span, Timing, VipSpec};
 
+use crate::Excludes;
+
 /// The effective configuration of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -105,6 +107,8 @@ pub struct Reserve {
 pub struct Directory {
     /// Absolute, normalised, not `/`; neither twice nor nested in another one.
     pub path: PathBuf,
+    /// What is left out of it.
+    pub exclude: Excludes,
 }
 
 /// One service.

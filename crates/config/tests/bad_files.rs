@@ -25,6 +25,39 @@ fn report(text: &str, expected: &Expect) {
 }
 
 #[test]
+fn excludes() {
+    let check_one = |exclude: &str, expected: &Expect| {
+        let directory = format!("- {{ path: /srv/sip, exclude: {exclude} }}");
+        check(&[("- { path: /srv/sip }", &directory)], expected);
+    };
+    check_one(r#"["*.tmp", "/cache/", "!keep.tmp"]"#, &expect!["accepted"]);
+    check_one(
+        r##"["*.tmp", "# all"]"##,
+        &expect![[
+            r##"h.yaml:25:46: the pattern "# all" matches nothing; write a pattern as in a .gitignore file, such as "*.tmp" or "/cache/""##
+        ]],
+    );
+    check_one(
+        r#"["a{b"]"#,
+        &expect![[
+            r#"h.yaml:25:37: the pattern "a{b" is no pattern: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); write a pattern as in a .gitignore file, such as "*.tmp" or "/cache/""#
+        ]],
+    );
+    check_one(
+        "[]",
+        &expect![
+            "h.yaml:25:36: exclude is an empty list; add an entry, or remove the key where it is optional"
+        ],
+    );
+    check_one(
+        "'*.tmp'",
+        &expect![
+            "h.yaml:25:36: exclude must be a list, not a single value; write the entries with `- ` in front, or in [ ]"
+        ],
+    );
+}
+
+#[test]
 fn watchdogs() {
     let with = |watchdog: &str| format!("watchdog: {watchdog}\ncluster: telecom-7");
     let check_one = |watchdog: &str, expected: &Expect| {

@@ -35,6 +35,7 @@ fn start(me: &str, home: &Path) -> Server {
     let directory = Replicated {
         name: b"/srv/data".to_vec(),
         at: dir.clone(),
+        exclude: Default::default(),
     };
     let settings = Settings {
         cluster: "measure".into(),

@@ -43,6 +43,8 @@ pub use syncer::{StartError, Syncer};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use haarb_config::Excludes;
+
 /// A directory that is replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replicated {
@@ -50,15 +52,27 @@ pub struct Replicated {
     pub name: Vec<u8>,
     /// Where it is on this server; the same path, except in tests.
     pub at: PathBuf,
+    /// What is left out of it.
+    pub exclude: Excludes,
 }
 
 impl Replicated {
     /// A directory that is at its configured path.
     #[must_use]
-    pub fn configured(path: &Path) -> Self {
+    pub fn configured(directory: &haarb_config::Directory) -> Self {
+        Self {
+            exclude: directory.exclude.clone(),
+            ..Self::at(&directory.path)
+        }
+    }
+
+    /// All of a directory that is at this path on every server.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
         Self {
             name: path.as_os_str().as_bytes().to_vec(),
             at: path.to_owned(),
+            exclude: Excludes::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What two syncers say to each other, version 2.
+//! What two syncers say to each other, version 3.
 //!
 //! A session belongs to one reserve. `Up` goes from the sink to the source, `Down` from the
 //! source to the sink:
@@ -6,7 +6,7 @@
 //! ```text
 //! sink                                              source
 //!   Hello  who, epoch, digest per directory   ->
-//!          <-  Welcome epoch, lineages   or   Refuse why
+//!          <-  Welcome epoch, lineages, excludes  or   Refuse why
 //!          <-  List dir                             where digests differ
 //!   Listing                                   ->
 //!          <-  Put / Meta / Link / Delete / Begin..End     each with the next number
@@ -25,7 +25,7 @@ use crate::version::{Hash, Version};
 
 /// Version of the protocol. Another one is refused; two versions at once come with the first
 /// release that has a second one.
-pub(crate) const PROTOCOL: u16 = 2;
+pub(crate) const PROTOCOL: u16 = 3;
 
 /// Longest message. The longest we send is one segment of a large file with its frame.
 pub(crate) const MESSAGE_BYTES_MAX: usize = SEGMENT + 256 * 1024;
@@ -113,6 +113,8 @@ pub(crate) struct DirWelcome {
     pub(crate) lineage: [u8; 16],
     /// Why it is not sent; empty if it is.
     pub(crate) error: String,
+    /// What is left out of it, on both sides.
+    pub(crate) exclude: Vec<String>,
 }
 
 /// Why a source does not serve a sink.

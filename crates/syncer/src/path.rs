@@ -61,6 +61,11 @@ impl RelPath {
         Ok(Self(bytes.into()))
     }
 
+    /// As paths of the file system are written.
+    pub(crate) fn as_path(&self) -> &std::path::Path {
+        std::path::Path::new(crate::root::os(self.as_bytes()))
+    }
+
     /// An entry of this directory.
     pub(crate) fn join(&self, name: &[u8]) -> Result<Self, BadPath> {
         check_name(name)?;

@@ -53,9 +53,7 @@ impl Settings {
             let directories = reserve.directories.iter();
             (
                 reserve.name.clone(),
-                directories
-                    .map(|d| Replicated::configured(&d.path))
-                    .collect(),
+                directories.map(Replicated::configured).collect(),
             )
         });
         Self {

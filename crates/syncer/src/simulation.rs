@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use haarb_config::Excludes;
 use haarb_model::{Mono, Span};
 
 use crate::Replicated;
@@ -101,6 +102,8 @@ struct World {
     /// What is on its way: number -> path and content hash (`None`: deletion).
     sent: BTreeMap<u64, (RelPath, Option<crate::version::Hash>)>,
     needless: usize,
+    /// What is left out of both trees.
+    exclude: Excludes,
     traced: bool,
     /// Of everything that happened.
     history: blake3::Hasher,
@@ -127,6 +130,7 @@ impl World {
             had: Default::default(),
             sent: BTreeMap::new(),
             needless: 0,
+            exclude: excludes(seed),
             traced: number("HAARB_SYNC_SEED").is_some(),
             history: blake3::Hasher::new(),
         }
@@ -136,6 +140,7 @@ impl World {
         vec![Replicated {
             name: b"/srv/data".to_vec(),
             at: self.roots[server].path().into(),
+            exclude: self.exclude.clone(),
         }]
     }
 
@@ -498,7 +503,7 @@ impl World {
     }
 
     fn trees(&self) -> [Snapshot; 2] {
-        [0, 1].map(|server| snapshot(self.roots[server].path()))
+        [0, 1].map(|server| snapshot(self.roots[server].path(), &self.exclude))
     }
 }
 
@@ -510,6 +515,16 @@ pub(crate) fn new_root() -> tempfile::TempDir {
         None if shared.is_dir() => tempfile::tempdir_in(shared).unwrap(),
         None => tempfile::tempdir().unwrap(),
     }
+}
+
+/// In one world of four something is left out.
+fn excludes(seed: u64) -> Excludes {
+    let patterns: &[&str] = match seed % 4 {
+        3 => &["d d", "/b/", "c/*", "!c/a"],
+        _ => &[],
+    };
+    let patterns: Vec<String> = patterns.iter().map(|&p| p.to_owned()).collect();
+    Excludes::new(&patterns).unwrap()
 }
 
 /// A message without its content.
@@ -758,6 +773,40 @@ fn what_is_renamed_is_not_sent_again() {
     let logs = [("log", 4000), ("log.1", 5000)];
     let sent = after_renames(&logs, &[("log.1", "log.2"), ("log", "log.1")], &["log"]);
     assert_eq!(costs(&sent), (2, 1));
+}
+
+/// The kernel tells of a change under the name through which it was made. That name is gone
+/// before anybody looks.
+#[test]
+fn a_change_through_a_name_that_is_gone_again_is_seen() {
+    type Go = fn(&Path, &Path);
+    let ways: [Go; 2] = [
+        |gone, _| std::fs::remove_file(gone).unwrap(),
+        |gone, other| std::fs::rename(other, gone).unwrap(),
+    ];
+    for go in ways {
+        let mut world = World::new(4);
+        let root = world.roots[0].path().to_owned();
+        let [one, two, other] = ["one", "two", "other"].map(|name| root.join(name));
+        std::fs::write(&one, "first").unwrap();
+        std::fs::write(&other, "other").unwrap();
+        std::fs::hard_link(&one, &two).unwrap();
+        world.start_source();
+        world.settle();
+        std::fs::write(&two, "second").unwrap();
+        go(&two, &other);
+        world.note_had(0);
+        for (name, hint) in [
+            ("two", Hint::Written),
+            ("two", Hint::Other),
+            ("other", Hint::Other),
+        ] {
+            world.watch.tell(&root, Path::new(name), hint);
+        }
+        world.settle();
+        let [alpha, beta] = world.trees();
+        assert_eq!(alpha, beta);
+    }
 }
 
 /// A new name and, through it, a change whose time was set back: nothing but the content and a

@@ -50,6 +50,10 @@ pub(crate) enum SinkError {
     LowerEpoch { ours: u64, theirs: u64 },
     #[error("the source is {theirs:?}, and what is followed here is {ours}")]
     WrongSource { ours: String, theirs: String },
+    #[error(
+        "the source leaves out other paths than are left out here: looking once more, as it does"
+    )]
+    Excludes,
     #[error("the source broke the protocol: {0}")]
     Protocol(&'static str),
 }
@@ -286,6 +290,16 @@ impl Sink {
         self.epoch = epoch;
         self.stamp = aside::stamp(epoch, &self.wall);
         self.welcomed = true;
+        let mut look_again = false;
+        for (tree, theirs) in self.trees.iter_mut().zip(directories) {
+            match tree.leave_out(&theirs.exclude) {
+                Ok(other) => look_again |= other,
+                Err(error) => tree.error = error,
+            }
+        }
+        if look_again {
+            return Err(SinkError::Excludes);
+        }
         for (tree, theirs) in self.trees.iter_mut().zip(directories) {
             if !theirs.error.is_empty() {
                 tree.error = format!("stopped by the source: {}", theirs.error);

@@ -110,7 +110,7 @@ impl Source {
             names: directories.iter().map(|dir| dir.name.clone()).collect(),
             trees: directories
                 .iter()
-                .map(|dir| Tree::new(dir.at.clone()))
+                .map(|dir| Tree::new(dir.at.clone(), dir.exclude.clone()))
                 .collect(),
             sessions: BTreeMap::new(),
             next_session: 0,
@@ -288,6 +288,7 @@ impl Source {
             .map(|tree| DirWelcome {
                 lineage: tree.store.index.header.lineage,
                 error: tree.error.clone(),
+                exclude: tree.exclude.patterns().to_vec(),
             })
             .collect();
         self.next_session += 1;

@@ -9,7 +9,7 @@ use haarb_model::{Prefer, ReserveName, Span, VipSpec};
 use crate::check::Positions;
 use crate::fields::{self, Fields, Problems, cut, repeated};
 use crate::tree::{Kind, Tree};
-use crate::{Directory, Reserve, Service, ServiceKind};
+use crate::{Directory, Excludes, Reserve, Service, ServiceKind};
 
 const RESERVE: [&str; 7] = [
     "name",
@@ -164,7 +164,7 @@ fn directories(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Ve
         return directories;
     };
     for item in fields::list(tree, "directories", p) {
-        let Some(f) = Fields::new(item, "a directory", &["path"], p) else {
+        let Some(f) = Fields::new(item, "a directory", &["path", "exclude"], p) else {
             continue;
         };
         let Some(tree) = f.need("path", "/srv/sip", p) else {
@@ -184,12 +184,44 @@ fn directories(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Ve
                 Ok(path)
             },
         );
+        let exclude = excludes(&f, p);
         if let Some(path) = path {
             at.directories.push(tree.pos);
-            directories.push(Directory { path });
+            directories.push(Directory { path, exclude });
         }
     }
     directories
+}
+
+/// What is left out of a directory; every pattern that is none is reported.
+fn excludes(directory: &Fields<'_>, p: &mut Problems) -> Excludes {
+    let Some(tree) = directory.get("exclude") else {
+        return Excludes::default();
+    };
+    let todo = "write a pattern as in a .gitignore file, such as \"*.tmp\" or \"/cache/\"";
+    let patterns: Vec<String> = fields::list(tree, "exclude", p)
+        .iter()
+        .filter_map(|item| {
+            fields::parsed(item, "the pattern", todo, p, |text| {
+                let pattern = text.to_owned();
+                match Excludes::new(std::slice::from_ref(&pattern)) {
+                    Ok(_) => Ok(pattern),
+                    Err((_, why)) => Err(why),
+                }
+            })
+        })
+        .collect();
+    match Excludes::new(&patterns) {
+        Ok(excludes) => excludes,
+        Err((number, why)) => {
+            p.add(
+                tree.pos,
+                format!("exclude: {} {why}", patterns[number]),
+                todo,
+            );
+            Excludes::default()
+        }
+    }
 }
 
 /// An absolute path, rid of repeated and trailing slashes.

@@ -37,7 +37,7 @@ impl Hostile {
         ]
         .into();
         let reserve = ReserveName::new("reserve").unwrap();
-        let directories = vec![Replicated::configured(&directory)];
+        let directories = vec![Replicated::at(&directory)];
         let settings = Arc::new(Settings {
             cluster: "test".into(),
             me: name("beta"),
@@ -97,6 +97,7 @@ impl Hostile {
             directories: vec![DirWelcome {
                 lineage: [1; 16],
                 error: String::new(),
+                exclude: Vec::new(),
             }],
         };
         sealer.send(&welcome.encode()).unwrap();

@@ -199,6 +199,10 @@ impl Down {
                 for dir in directories {
                     out.extend_from_slice(&dir.lineage);
                     put_bytes(&mut out, dir.error.as_bytes());
+                    out.extend_from_slice(&(dir.exclude.len() as u32).to_le_bytes());
+                    for pattern in &dir.exclude {
+                        put_bytes(&mut out, pattern.as_bytes());
+                    }
                 }
             }
             Self::Refuse { why, epoch } => {
@@ -320,6 +324,7 @@ impl Down {
                     Ok(DirWelcome {
                         lineage: b.lineage()?,
                         error: b.text()?,
+                        exclude: b.list(Bytes::text)?,
                     })
                 })?,
             },

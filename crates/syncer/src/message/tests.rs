@@ -62,6 +62,7 @@ fn any_down() -> impl Strategy<Value = Down> {
             directories: vec![DirWelcome {
                 lineage: [lineage.len() as u8; 16],
                 error: "why".into(),
+                exclude: Vec::new(),
             }],
         }),
         any::<u64>().prop_map(|epoch| Down::Refuse {

@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use haarb_config::Excludes;
+
 use crate::settle::Hint;
 
 /// SplitMix64: small, and the same everywhere.
@@ -70,9 +72,13 @@ fn walk(root: &Path, skip_private: bool) -> Vec<PathBuf> {
     found
 }
 
-/// All of a replicated directory.
-pub(super) fn snapshot(root: &Path) -> Snapshot {
-    let paths = walk(root, true);
+/// All of a replicated directory but what is left out of it.
+pub(super) fn snapshot(root: &Path, exclude: &Excludes) -> Snapshot {
+    let mut paths = walk(root, true);
+    paths.retain(|path| {
+        let below = path.strip_prefix(root).unwrap();
+        !exclude.excludes(below, is_directory(path))
+    });
     let mut names: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
     for path in &paths {
         let name = path.strip_prefix(root).unwrap().to_owned();

@@ -536,6 +536,10 @@ impl<'a> Apply<'a> {
             // business.
             return Ok(());
         }
+        if self.tree.excludes(path, &found) {
+            self.forget(path);
+            return Ok(());
+        }
         self.clear_the_way(path, &parent)?;
         self.forget(path);
         self.touch(path, parent);

@@ -41,6 +41,7 @@ impl Scene {
         let replicated = Replicated {
             name: b"/srv".to_vec(),
             at: dir.path().into(),
+            exclude: Default::default(),
         };
         let sink = Sink::new("reserve", "beta", "alpha", 1, &[replicated], fence);
         let mut scene = Self {
@@ -64,6 +65,7 @@ impl Scene {
                 directories: vec![DirWelcome {
                     lineage: [1; 16],
                     error: String::new(),
+                    exclude: Vec::new(),
                 }],
             })
             .unwrap();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use haarb_config::Excludes;
 use haarb_model::Data;
 
 use crate::Replicated;
@@ -14,7 +15,7 @@ use crate::journal::Store;
 use crate::message::DirHello;
 use crate::path::RelPath;
 use crate::read::version_on_disk;
-use crate::root::{Place, Root};
+use crate::root::{Found, Place, Root};
 use crate::sink::aside;
 use crate::version::{Hash, Kind, Sig, Version};
 
@@ -28,6 +29,8 @@ pub(crate) struct Tree {
     /// How both servers call it.
     name: Vec<u8>,
     pub(crate) place: Place,
+    /// What is nobody's business here; as the source says, once it has said so.
+    exclude: Excludes,
     pub(crate) store: Store,
     /// Where the disk was found to differ from the index; `None`: nothing is there.
     pub(crate) local: BTreeMap<RelPath, Option<(Version, Sig)>>,
@@ -53,6 +56,7 @@ impl Tree {
         let mut tree = Self {
             name: directory.name.clone(),
             place: Place::new(directory.at.clone()),
+            exclude: directory.exclude.clone(),
             store: Store::default(),
             local: BTreeMap::new(),
             digests: BTreeMap::new(),
@@ -172,6 +176,28 @@ impl Tree {
         self.digests = digests(found.map(|(path, version, _)| (path, version, link(path))));
     }
 
+    /// Leaves out what the source does. Says whether that is something else than before: then
+    /// the last scan is worth nothing.
+    pub(crate) fn leave_out(&mut self, patterns: &[String]) -> Result<bool, String> {
+        if self.exclude.patterns() == patterns {
+            return Ok(false);
+        }
+        self.exclude = Excludes::new(patterns).map_err(|(number, why)| {
+            format!(
+                "the source leaves out {:?}, which {why}",
+                patterns.get(number).cloned().unwrap_or_default()
+            )
+        })?;
+        self.synced = false;
+        Ok(true)
+    }
+
+    /// Whether what was found at a path is left out.
+    pub(crate) fn excludes(&self, path: &RelPath, found: &Found) -> bool {
+        let directory = found.kind == Some(Kind::Directory);
+        self.exclude.excludes(path.as_path(), directory)
+    }
+
     /// What the scan found at a path is not what stands there now; nor is what it found below
     /// it, unless a directory stands there.
     pub(crate) fn found_no_more(&mut self, path: &RelPath, directory: bool) {
@@ -205,6 +231,10 @@ impl Tree {
             return Ok(false);
         };
         let directory = kind == Kind::Directory;
+        if self.exclude.excludes_entry(path.as_path(), directory) {
+            self.local.insert(path.clone(), None);
+            return Ok(false);
+        }
         let known = self.store.index.entries.get(path);
         if known.is_some_and(|entry| entry.sig == Some(found.sig)) {
             return Ok(directory);

@@ -57,7 +57,13 @@ impl Source {
             return Err((path, pending));
         };
         let found = match root.find(&path) {
-            Ok(Some(found)) if found.kind == Some(Kind::File) && found.linked() => found,
+            Ok(Some(found))
+                if found.kind == Some(Kind::File)
+                    && found.linked()
+                    && !self.trees[number].excludes(&path, Some(found)) =>
+            {
+                found
+            }
             _ => return Err((path, pending)),
         };
         let (to, version, doubt) = match self.way(session, number, &path, &found) {

@@ -135,7 +135,11 @@ impl Source {
         let tree = &mut self.trees[number];
         let dir = &mut session.dirs[number];
         let looked = match tree.place.enter() {
-            Ok(root) => look(&root, &path),
+            Ok(root) => match root.find(&path) {
+                // For the sink it is gone. What it leaves out itself, it keeps.
+                Ok(found) if found.is_some() && tree.excludes(&path, found) => Ok(Look::Absent),
+                _ => look(&root, &path),
+            },
             Err(error) => {
                 tree.stop_at_root(&error);
                 return Next::Busy;
@@ -259,9 +263,12 @@ impl Source {
     /// event that will come finds nothing new any more.
     pub(super) fn learn(&mut self, number: usize, path: &RelPath, mut known: Known, now: Mono) {
         let tree = &mut self.trees[number];
-        if let Some(before) = tree.disk.get(path) {
+        if let Some(before) = tree.disk.get(path).copied() {
             known.told_ns = before.told_ns;
             known.open = before.open;
+            if before.sig.ino != known.sig.ino {
+                tree.look_at_others(path, now);
+            }
         }
         if known.kind != Kind::Directory {
             tree.remove_below(path);
@@ -480,14 +487,16 @@ impl Source {
         None
     }
 
-    /// Something stands at the path that is not synchronised: for the sink it is gone.
+    /// Something stands at the path that is not synchronised, or left out: for the sink it is gone.
     fn only_other_kind(&self, number: usize, path: &RelPath) -> bool {
         let mut place = self.trees[number].place.clone();
         place
             .enter()
             .ok()
             .and_then(|root| root.find(path).ok().flatten())
-            .is_some_and(|found| found.kind.is_none())
+            .is_some_and(|found| {
+                found.kind.is_none() || self.trees[number].excludes(path, Some(found))
+            })
     }
 }
 

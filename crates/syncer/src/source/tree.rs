@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use haarb_config::Excludes;
 use haarb_model::{Mono, Span};
 
 use super::disk::{Disk, Known};
@@ -76,6 +77,8 @@ impl Until {
 /// A directory that is sent.
 pub(crate) struct Tree {
     pub(crate) place: Place,
+    /// What is neither sent nor looked at.
+    pub(crate) exclude: Excludes,
     pub(crate) store: Store,
     pub(crate) disk: Disk,
     /// Directories whose entries changed, and with them their times.
@@ -101,9 +104,10 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf, exclude: Excludes) -> Self {
         let mut tree = Self {
             place: Place::new(path),
+            exclude,
             store: Store::default(),
             disk: Disk::default(),
             stamps: BTreeMap::new(),
@@ -268,8 +272,14 @@ impl Tree {
                 continue;
             };
             let found = root.find_at(&at, name)?;
+            let directory = found.is_some_and(|found| found.kind == Some(Kind::Directory));
+            if self.exclude.excludes_entry(path.as_path(), directory) {
+                // A pattern with `/` at its end may match only since this is a directory.
+                self.look_at(&path, None, now, changes);
+                continue;
+            }
             self.look_at(&path, found, now, changes);
-            if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
+            if directory {
                 self.to_visit.push_back(path);
             }
         }
@@ -317,6 +327,9 @@ impl Tree {
         }
         let replaced = known.filter(|known| known.kind != kind || known.sig.ino != found.sig.ino);
         let mut vanished = Vec::new();
+        if replaced.is_some() {
+            self.look_at_others(path, since);
+        }
         if replaced.is_some() || kind != Kind::Directory {
             vanished = self.files(path, replaced.is_some());
         }
@@ -416,7 +429,9 @@ impl Tree {
         self.stamps = later;
         for (dir, since) in due {
             match root.find(&dir) {
-                Ok(Some(found)) if found.kind == Some(Kind::Directory) => {
+                Ok(Some(found))
+                    if found.kind == Some(Kind::Directory) && !self.excludes(&dir, Some(found)) =>
+                {
                     self.look_at(&dir, Some(found), since, &mut changes);
                 }
                 // What became of it has an event of its own.
@@ -447,6 +462,7 @@ impl Tree {
     pub(crate) fn gone(&mut self, path: &RelPath, now: Mono) -> Change {
         let had_entries = below(&self.disk, path).next().is_some();
         let vanished = self.files(path, true);
+        self.look_at_others(path, now);
         self.remove_below(path);
         let known = self.disk.remove(path);
         Change {
@@ -456,6 +472,26 @@ impl Tree {
             emptied: had_entries || known.is_some_and(|known| known.kind == Kind::Directory),
             anew: true,
             vanished,
+        }
+    }
+
+    /// A name is gone, and with it what would have told of a change that was made through it: the
+    /// other names of the same file are looked at.
+    pub(crate) fn look_at_others(&mut self, path: &RelPath, now: Mono) {
+        let own = self.disk.get_key_value(path).into_iter();
+        let files = own.chain(below(&self.disk, path));
+        let files = files.filter(|(_, known)| known.kind == Kind::File);
+        let others: BTreeSet<RelPath> = files
+            .flat_map(|(name, known)| self.disk.others(known.sig.ino, name))
+            .filter(|other| *other != path && !other.is_below(path))
+            .cloned()
+            .collect();
+        for other in others {
+            if self.settling.has(&other) {
+                continue;
+            }
+            let told_ns = self.disk.get(&other).map_or(0, |known| known.told_ns);
+            self.settling.note(other, Hint::Other, now, told_ns);
         }
     }
 
@@ -473,6 +509,12 @@ impl Tree {
         } else {
             self.settling.note(path, hint, now, told_ns);
         }
+    }
+
+    /// Whether what was found at a path is left out.
+    pub(crate) fn excludes(&self, path: &RelPath, found: Option<Found>) -> bool {
+        let directory = found.is_some_and(|found| found.kind == Some(Kind::Directory));
+        found.is_some() && self.exclude.excludes(path.as_path(), directory)
     }
 
     /// Looks at the paths whose time has come. `all`: at every one.
@@ -507,6 +549,10 @@ impl Tree {
         };
         if let Some(dir) = ripe.path.parent() {
             self.stamp(&dir, now);
+        }
+        if self.excludes(&ripe.path, found) {
+            self.look_at(&ripe.path, None, ripe.since, changes);
+            return;
         }
         if ripe.open && !ripe.overdue && self.in_the_middle(&ripe.path, found) {
             self.settling.hold(ripe, now);

@@ -237,6 +237,51 @@ fn an_empty_source_stops_instead_of_emptying_the_replica() {
     assert_eq!(pair.beta.reserve().conflicts, 0);
 }
 
+/// Only the active server's configuration says so: the standby follows it.
+#[test]
+fn what_is_left_out_is_left_alone_on_both_sides() {
+    let mut pair = Pair::new();
+    let there = |pair: &Pair, name: &str| pair.beta.dir().join(name).exists();
+    for dir in [pair.alpha.dir(), pair.beta.dir()] {
+        std::fs::create_dir_all(dir.join("cache/deep")).unwrap();
+    }
+    write(pair.alpha.dir(), "kept", "one");
+    write(pair.alpha.dir(), "a.tmp", "alpha's");
+    write(pair.alpha.dir(), "cache/deep/x", "alpha's");
+    write(pair.beta.dir(), "b.tmp", "beta's");
+    write(pair.beta.dir(), "cache/deep/x", "beta's");
+    pair.alpha.leave_out(&["*.tmp", "/cache/"]);
+    pair.start(1);
+    pair.wait_in_sync();
+    write(pair.alpha.dir(), "c.tmp", "alpha's");
+    write(pair.alpha.dir(), "cache/deep/y", "alpha's");
+    write(pair.alpha.dir(), "last", "sent");
+    pair.wait_for(|| read(pair.beta.dir(), "last") == "sent");
+    pair.wait_in_sync();
+    assert_eq!(read(pair.beta.dir(), "kept"), "one");
+    assert_eq!(read(pair.beta.dir(), "b.tmp"), "beta's");
+    assert_eq!(read(pair.beta.dir(), "cache/deep/x"), "beta's");
+    for name in ["a.tmp", "c.tmp", "cache/deep/y"] {
+        assert!(!there(&pair, name), "{name}");
+    }
+    // Renamed out of and into the patterns.
+    let rename = |from: &str, to: &str| {
+        let dir = pair.alpha.dir();
+        std::fs::rename(dir.join(from), dir.join(to)).unwrap();
+    };
+    rename("a.tmp", "a");
+    rename("kept", "kept.tmp");
+    rename("cache", "store");
+    pair.wait_for(|| {
+        read(pair.beta.dir(), "a") == "alpha's"
+            && read(pair.beta.dir(), "store/deep/y") == "alpha's"
+            && !there(&pair, "kept")
+    });
+    pair.wait_in_sync();
+    assert_eq!(read(pair.beta.dir(), "cache/deep/x"), "beta's");
+    assert_eq!(pair.beta.reserve().conflicts, 0);
+}
+
 #[test]
 fn what_a_file_is_besides_its_content_arrives() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -58,6 +58,7 @@ impl Server {
         let replicated = Replicated {
             name: b"/srv/data".to_vec(),
             at: home.path().join("data"),
+            exclude: Default::default(),
         };
         let settings = Settings {
             cluster: "test".into(),
@@ -82,6 +83,13 @@ impl Server {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.settings.reserves[0].1[0].at
+    }
+
+    /// Starts anew with a configuration that leaves something out.
+    pub(crate) fn leave_out(&mut self, patterns: &[&str]) {
+        let patterns: Vec<String> = patterns.iter().map(|&p| p.to_owned()).collect();
+        self.settings.reserves[0].1[0].exclude = haarb_config::Excludes::new(&patterns).unwrap();
+        self.restart();
     }
 
     pub(crate) fn stop(&mut self) {
