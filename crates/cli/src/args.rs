@@ -158,6 +158,11 @@ Examples:
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Show, restore or delete the versions that were moved aside on this server
+    Conflicts {
+        #[command(subcommand)]
+        command: ConflictsCommand,
+    },
     /// Explain what is replicated
     Sync {
         #[command(subcommand)]
@@ -212,6 +217,38 @@ Examples:
     Show {
         /// The file [default: --config]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictsCommand {
+    /// List them: what, of which directory, and why
+    List,
+    /// Compare one with what stands in its place now
+    Diff {
+        /// As `haarb conflicts list` calls it
+        version: String,
+    },
+    /// Put versions back in their places; what stood there is kept instead
+    #[command(after_help = "\
+Only on the server that serves the reserve; on another one the way there is told. Nothing is
+overwritten: the two are exchanged, and the same command takes it back.
+
+Example:
+  haarb conflicts restore 7-20260301T080000.000Z/spool/job")]
+    Restore {
+        /// As `haarb conflicts list` calls them
+        #[arg(required = true, value_name = "VERSION")]
+        versions: Vec<String>,
+    },
+    /// Delete versions for good
+    Purge {
+        /// As `haarb conflicts list` calls them
+        #[arg(required_unless_present = "all", value_name = "VERSION")]
+        versions: Vec<String>,
+        /// Every one on this server
+        #[arg(long, conflicts_with = "versions")]
+        all: bool,
     },
 }
 

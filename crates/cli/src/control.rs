@@ -15,10 +15,7 @@ use crate::failure::Failure;
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs one command against the arbiter on a runtime of its own.
-pub(crate) fn with<F>(body: F) -> Result<(), Failure>
-where
-    F: Future<Output = Result<(), Failure>>,
-{
+pub(crate) fn with<T>(body: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -7,6 +7,7 @@
 mod args;
 mod command;
 mod config;
+mod conflicts;
 mod control;
 mod events;
 mod failure;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, ConfigCommand, KeyCommand, SyncCommand};
+use args::{Args, Command, ConfigCommand, ConflictsCommand, KeyCommand, SyncCommand};
 use failure::{Failure, print};
 
 fn main() -> ExitCode {
@@ -45,6 +46,12 @@ fn act(args: Args) -> Result<(), Failure> {
         Command::Config { command } => match command {
             ConfigCommand::Check { file } => config::check(&options, file.as_deref()),
             ConfigCommand::Show { file } => config::show(&options, file.as_deref()),
+        },
+        Command::Conflicts { command } => match command {
+            ConflictsCommand::List => conflicts::list(&options),
+            ConflictsCommand::Diff { version } => conflicts::diff(&options, &version),
+            ConflictsCommand::Restore { versions } => conflicts::restore(&options, &versions),
+            ConflictsCommand::Purge { versions, all } => conflicts::purge(&options, &versions, all),
         },
         Command::Sync {
             command: SyncCommand::Test { paths },

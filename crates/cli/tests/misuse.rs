@@ -57,6 +57,7 @@ fn every_command_has_help() {
         "clear",
         "events",
         "why",
+        "conflicts",
         "sync",
         "config",
         "key",

@@ -32,7 +32,9 @@ use crate::sink::{Sink, SinkError};
 use crate::source::{Next, SessionId, Source, Watch, WatchEvent};
 use crate::version::Kind;
 use crate::wall::Wall;
-use tree::{Random, Snapshot, contents, random_change, set_times, snapshot, wait_for_stamp};
+use tree::{
+    Random, Snapshot, contents, other_names, random_change, set_times, snapshot, wait_for_stamp,
+};
 
 /// A wall clock by which every stamp is in doubt, and one by which none is.
 const EARLY: i64 = 1;
@@ -228,6 +230,13 @@ impl World {
         if server == self.active && self.source.is_some() {
             for (path, hint) in touched {
                 self.watch.tell(&root, &path, hint);
+                // Nobody watches a directory that is left out; this is no part of what is tested.
+                let dir = path.parent().unwrap();
+                if self.exclude.excludes(dir, true) {
+                    for other in other_names(&root, &path) {
+                        self.watch.tell(&root, &other, Hint::Other);
+                    }
+                }
             }
         }
         self.note_had(server);

@@ -24,6 +24,7 @@ use crate::index::Stage;
 use crate::message::{DirWelcome, Down, Hello, PROTOCOL, Refusal};
 use crate::path::RelPath;
 use crate::settle::Hint;
+use crate::sink::count_conflicts;
 use session::{Sent, Session};
 pub(crate) use tree::Watch;
 use tree::{Change, Tree};
@@ -279,6 +280,9 @@ impl Source {
         if !self.names.iter().eq(theirs) {
             return Err(Refusal::Directories);
         }
+        // A person may have restored or purged some.
+        let roots = self.trees.iter().map(|tree| &tree.place.path);
+        self.conflicts = roots.map(|root| count_conflicts(root)).sum();
         // A sink that comes again has lost its earlier session.
         self.sessions
             .retain(|_, session| session.node != hello.node);

@@ -149,6 +149,16 @@ pub(super) fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
+/// The other names of a file, relative to the root.
+pub(super) fn other_names(root: &Path, path: &Path) -> Vec<PathBuf> {
+    let ino = |path: &Path| path.symlink_metadata().ok().map(|meta| meta.ino());
+    let own = ino(&root.join(path));
+    let all = walk(root, true).into_iter();
+    let others = all.filter(|other| own.is_some() && ino(other) == own);
+    let others = others.map(|other| other.strip_prefix(root).unwrap().to_owned());
+    others.filter(|other| other != path).collect()
+}
+
 /// Gives everything that a user wrote just now a time of its world.
 pub(super) fn set_times(root: &Path, at_ns: i64) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};

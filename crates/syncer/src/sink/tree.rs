@@ -90,6 +90,8 @@ impl Tree {
     /// Looks at the whole directory and notes where it differs from the index. `go_on` is
     /// asked now and then; when it says no, the result is worth nothing.
     pub(crate) fn scan(&mut self, mut go_on: impl FnMut() -> bool) -> Result<(), String> {
+        // A person may have purged some.
+        self.conflicts = aside::count(&self.place.path);
         let known = std::mem::take(&mut self.synced) && self.error.is_empty();
         if known
             && self

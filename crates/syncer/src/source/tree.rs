@@ -552,6 +552,10 @@ impl Tree {
         }
         if self.excludes(&ripe.path, found) {
             self.look_at(&ripe.path, None, ripe.since, changes);
+            if let Some(found) = found.filter(|found| found.kind == Some(Kind::File)) {
+                // It may have other names that are not left out.
+                self.others_changed(&ripe.path, &found, ripe.since, changes);
+            }
             return;
         }
         if ripe.open && !ripe.overdue && self.in_the_middle(&ripe.path, found) {

@@ -264,6 +264,14 @@ fn what_is_left_out_is_left_alone_on_both_sides() {
     for name in ["a.tmp", "c.tmp", "cache/deep/y"] {
         assert!(!there(&pair, name), "{name}");
     }
+    // A name that is left out of a file that is not.
+    let (sent, left_out) = (
+        pair.alpha.dir().join("last"),
+        pair.alpha.dir().join("d.tmp"),
+    );
+    std::fs::hard_link(sent, left_out).unwrap();
+    write(pair.alpha.dir(), "d.tmp", "through the other name");
+    pair.wait_for(|| read(pair.beta.dir(), "last") == "through the other name");
     // Renamed out of and into the patterns.
     let rename = |from: &str, to: &str| {
         let dir = pair.alpha.dir();
