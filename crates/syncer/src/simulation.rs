@@ -230,9 +230,9 @@ impl World {
         if server == self.active && self.source.is_some() {
             for (path, hint) in touched {
                 self.watch.tell(&root, &path, hint);
-                // Nobody watches a directory that is left out; this is no part of what is tested.
-                let dir = path.parent().unwrap();
-                if self.exclude.excludes(dir, true) {
+                // What is left out is not watched, or may be gone before it is looked at: that
+                // other names of the file change with it is no part of what is tested.
+                if self.exclude.excludes(&path, false) {
                     for other in other_names(&root, &path) {
                         self.watch.tell(&root, &other, Hint::Other);
                     }

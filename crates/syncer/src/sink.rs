@@ -449,7 +449,13 @@ impl Sink {
             attributes::apply(&file, version, xattrs)?;
             Ok(file)
         };
-        let file = write().map_err(|error| format!("cannot be written: {error}"))?;
+        let file = write().map_err(|error| {
+            // On a full disk what was written of it is room that other files need.
+            if let Ok(tmp) = root.private(&[b"tmp"]) {
+                let _ = fs::unlinkat(&tmp, name.as_str(), AtFlags::empty());
+            }
+            format!("cannot be written: {error}")
+        })?;
         Ok(Op::File {
             file,
             name,

@@ -128,6 +128,8 @@ impl Transfer {
             && let Err(error) = self.try_add(piece)
         {
             self.failed = Some(error.to_string());
+            // On a full disk what was written of it is room that other files need.
+            let _ = self.file.set_len(0);
         }
     }
 
@@ -162,6 +164,7 @@ impl Transfer {
         let found: Hash = *self.hasher.finalize().as_bytes();
         let _ = fs::unlinkat(&self.tmp, names(&self.path).1, AtFlags::empty());
         if let Some(error) = self.failed {
+            let _ = fs::unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty());
             return Err(Unfinished::Failed(error));
         }
         if found != version.hash || self.written != version.size {

@@ -92,6 +92,12 @@ impl Server {
         self.restart();
     }
 
+    /// Starts anew with its directory elsewhere.
+    pub(crate) fn move_to(&mut self, dir: &Path) {
+        self.settings.reserves[0].1[0].at = dir.to_owned();
+        self.restart();
+    }
+
     pub(crate) fn stop(&mut self) {
         if let Some(syncer) = self.syncer.take() {
             drop(syncer);
