@@ -306,6 +306,11 @@ impl Outgoing {
                 self.path.show()
             ),
         }
+        let holes = Root::has_holes(&self.file, self.before.sig.size);
+        if holes != self.sparse && waited < PATIENCE {
+            // The sink was told to store it another way.
+            return Ok(Step::Changed);
+        }
         let version = self
             .before
             .version(Kind::File, hash, xattrs_digest(&self.xattrs));

@@ -159,6 +159,8 @@ impl Source {
         let to = dir.vanished.content(&whole.version, path)?.clone();
         // What comes under the other name must not change this file, too.
         dir.send_anew(&to);
+        // Nothing more is needed of it: what it is replaced by need not wait.
+        dir.vanished.forget_one(&to);
         dir.sending(number as u16, path, false);
         let link = Link {
             path: path.clone(),

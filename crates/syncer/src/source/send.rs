@@ -345,6 +345,7 @@ impl Source {
                         return Some(Next::Busy);
                     }
                     dir.send_anew(&to);
+                    dir.vanished.forget_one(&to);
                     dir.sending(large.dir as u16, &large.path, false);
                     let link = Link {
                         path: large.path,
