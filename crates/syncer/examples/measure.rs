@@ -49,6 +49,7 @@ fn start(me: &str, home: &Path) -> Server {
         .into(),
         reserves: vec![(reserve(), vec![directory])],
         state_dir: home.join(format!("{me}-state")),
+        look_around: Duration::from_secs(600),
         patience: Duration::from_secs(1),
     };
     let syncer = Syncer::start(settings).expect("a syncer");

@@ -307,6 +307,9 @@ impl Worker {
                     match incoming.recv_timeout(POST_EVERY) {
                         Ok(message) => message,
                         Err(RecvTimeoutError::Timeout) => {
+                            if self.sink.look_around(self.settings.look_around) {
+                                self.answer(link)?;
+                            }
                             self.post();
                             continue;
                         }

@@ -14,6 +14,9 @@ use crate::{ChannelKey, Replicated};
 /// measured; a second is what an operator notices.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
+/// Ten minutes: changes on a standby are mistakes, found before they matter.
+const LOOK_AROUND: Duration = Duration::from_secs(600);
+
 /// Everything about this server and the others that does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,6 +34,8 @@ pub struct Settings {
     pub reserves: Vec<(ReserveName, Vec<Replicated>)>,
     /// Where the highest epochs are remembered.
     pub state_dir: PathBuf,
+    /// Pause between two rounds in which a standby looks for changes by others.
+    pub look_around: Duration,
     /// Silence after which a path counts as dead.
     pub patience: Duration,
 }
@@ -64,6 +69,7 @@ impl Settings {
             addresses,
             reserves: reserves.collect(),
             state_dir,
+            look_around: LOOK_AROUND,
             patience: PATIENCE_MIN.max(config.timing.dead_after.times(3).to_duration()),
         }
     }

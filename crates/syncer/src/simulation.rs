@@ -316,6 +316,9 @@ impl World {
         }
         if result.is_ok() && self.random.below(2) == 0 {
             result = sink.flush();
+            if result.is_ok() && self.random.below(2) == 0 {
+                sink.look_around(std::time::Duration::ZERO);
+            }
         }
         let answers = sink.answers();
         for answer in &answers {
@@ -716,8 +719,13 @@ fn unacknowledged_versions_of_a_returning_active_are_kept() {
 }
 
 /// Renames as one user does them, told together; what was sent until both sides are equal.
-fn after_renames(files: &[(&str, usize)], renames: &[(&str, &str)], new: &[&str]) -> Vec<Down> {
-    let mut world = World::new(3);
+fn after_renames(
+    wall: i64,
+    files: &[(&str, usize)],
+    renames: &[(&str, &str)],
+    new: &[&str],
+) -> Vec<Down> {
+    let mut world = World::new(8);
     let root = world.roots[0].path().to_owned();
     for (number, (name, size)) in files.iter().enumerate() {
         let path = root.join(name);
@@ -726,6 +734,7 @@ fn after_renames(files: &[(&str, usize)], renames: &[(&str, &str)], new: &[&str]
     }
     world.start_source();
     world.settle();
+    world.wall.set(wall);
     for (from, to) in renames {
         std::fs::rename(root.join(from), root.join(to)).unwrap();
         for name in [from, to] {
@@ -772,16 +781,20 @@ fn costs(sent: &[Down]) -> (usize, usize) {
 
 #[test]
 fn what_is_renamed_is_not_sent_again() {
-    let directory = [("from/below/a", 5000), ("from/below/b", 3), ("from/c", 9)];
-    let sent = after_renames(&directory, &[("from", "to")], &[]);
-    assert_eq!(costs(&sent), (3, 0));
-    let large = [("a/large", 3_000_000), ("b/other", 5)];
-    let sent = after_renames(&large, &[("a/large", "b/large")], &[]);
-    assert_eq!(costs(&sent), (1, 0));
-    // As logs are rotated: the old name has another file at once.
-    let logs = [("log", 4000), ("log.1", 5000)];
-    let sent = after_renames(&logs, &[("log.1", "log.2"), ("log", "log.1")], &["log"]);
-    assert_eq!(costs(&sent), (2, 1));
+    // Looked at at once, and by a source that comes late.
+    for wall in [EARLY, LATE] {
+        let directory = [("from/below/a", 5000), ("from/below/b", 3), ("from/c", 9)];
+        let sent = after_renames(wall, &directory, &[("from", "to")], &[]);
+        assert_eq!(costs(&sent), (3, 0));
+        let large = [("a/large", 3_000_000), ("b/other", 5)];
+        let sent = after_renames(wall, &large, &[("a/large", "b/large")], &[]);
+        assert_eq!(costs(&sent), (1, 0));
+        // As logs are rotated: the old name has another file at once.
+        let logs = [("log", 4000), ("log.1", 5000)];
+        let renames = [("log.1", "log.2"), ("log", "log.1")];
+        let sent = after_renames(wall, &logs, &renames, &["log"]);
+        assert_eq!(costs(&sent), (2, 1));
+    }
 }
 
 /// The kernel tells of a change under the name through which it was made. That name is gone

@@ -6,6 +6,7 @@
 
 mod apply;
 mod aside;
+mod patrol;
 mod replace;
 mod transfer;
 mod tree;
@@ -25,6 +26,7 @@ use crate::version::{Kind, Version};
 use crate::wall::Wall;
 use apply::{Apply, Op, Staged};
 pub(crate) use aside::count as count_conflicts;
+use patrol::Patrol;
 use transfer::{Transfer, Unfinished, may_be_kept, write_sparse};
 pub(crate) use tree::Tree;
 
@@ -66,6 +68,7 @@ pub(crate) struct Sink {
     /// The highest epoch that was seen.
     pub(crate) epoch: u64,
     pub(crate) trees: Vec<Tree>,
+    patrols: Vec<Patrol>,
     fence: Fence,
     stamp: String,
     wall: Wall,
@@ -99,6 +102,7 @@ impl Sink {
             source: source.to_owned(),
             epoch,
             trees: directories.iter().map(Tree::new).collect(),
+            patrols: directories.iter().map(|_| Patrol::default()).collect(),
             fence,
             stamp: aside::stamp(epoch, &Wall::default()),
             wall: Wall::default(),
@@ -152,6 +156,30 @@ impl Sink {
             epoch: self.epoch,
             directories: self.trees.iter().map(Tree::hello).collect(),
         }
+    }
+
+    /// To be asked in a pause, with nothing staged: looks for changes by others in directories
+    /// that are in sync, each `pause` after the last time. Says whether there are any.
+    pub(crate) fn look_around(&mut self, pause: std::time::Duration) -> bool {
+        let before = self.out.len();
+        let idle = self.staged.is_empty() && self.transfers.is_empty();
+        let places = self.trees.iter_mut().zip(&mut self.patrols).enumerate();
+        for (dir, (tree, patrol)) in places.filter(|_| idle) {
+            if !tree.synced || !tree.error.is_empty() {
+                continue;
+            }
+            match patrol.step(tree, pause) {
+                Ok(paths) => {
+                    for path in paths {
+                        tracing::info!("{}", tree.about(&path, &"was changed here"));
+                        let dir = dir as u16;
+                        self.out.push(Up::Local { dir, path });
+                    }
+                }
+                Err(error) => tracing::warn!("{}: {error}", tree.place.path.display()),
+            }
+        }
+        self.out.len() > before
     }
 
     /// Answers to send, oldest first.

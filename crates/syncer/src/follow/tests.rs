@@ -46,6 +46,7 @@ impl Hostile {
             addresses,
             reserves: vec![(reserve.clone(), directories.clone())],
             state_dir: home.path().join("state"),
+            look_around: Duration::from_secs(600),
             patience: Duration::from_secs(5),
         });
         let followed = Followed {

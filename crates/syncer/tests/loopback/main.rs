@@ -238,6 +238,34 @@ fn an_empty_source_stops_instead_of_emptying_the_replica() {
     assert_eq!(pair.beta.reserve().conflicts, 0);
 }
 
+#[test]
+fn changes_on_the_standby_are_seen_kept_and_undone() {
+    let pair = Pair::new();
+    std::fs::create_dir_all(pair.alpha.dir().join("dir/deep")).unwrap();
+    for name in ["changed", "removed", "dir/deep/file", "quiet"] {
+        write(pair.alpha.dir(), name, "alpha's");
+    }
+    pair.start(1);
+    pair.wait_in_sync();
+    let at = |name: &str| pair.beta.dir().join(name);
+    write(pair.beta.dir(), "changed", "beta's");
+    write(pair.beta.dir(), "made", "beta's, too");
+    std::fs::remove_file(at("removed")).unwrap();
+    std::fs::remove_dir_all(at("dir")).unwrap();
+    pair.wait_for(|| {
+        let back = ["changed", "removed", "dir/deep/file", "quiet"];
+        back.iter()
+            .all(|name| read(pair.beta.dir(), name) == "alpha's")
+            && !at("made").exists()
+    });
+    pair.wait_in_sync();
+    pair.wait_for(|| pair.beta.reserve().conflicts == 2);
+    // Once it is as it should be, nothing is sent any more.
+    write(pair.alpha.dir(), "last", "sent");
+    pair.wait_for(|| read(pair.beta.dir(), "last") == "sent");
+    assert_eq!(pair.beta.reserve().conflicts, 2);
+}
+
 /// Only the active server's configuration says so: the standby follows it.
 #[test]
 fn what_is_left_out_is_left_alone_on_both_sides() {

@@ -70,6 +70,7 @@ impl Server {
             addresses: addresses.clone(),
             reserves: vec![(ReserveName::new("reserve").unwrap(), vec![replicated])],
             state_dir: home.path().join("state"),
+            look_around: Duration::from_millis(300),
             patience: Duration::from_secs(1),
         };
         let mut server = Self {
