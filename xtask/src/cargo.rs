@@ -67,7 +67,10 @@ pub(crate) fn run_built(program: &str, subcommand: &str, options: &[String]) -> 
 pub(crate) fn run_bench(options: &[String]) -> Result<ExitCode> {
     let mut options = options.to_vec();
     // Without a subcommand the program says itself what there is.
-    if options.first().is_some_and(|first| first == "failover") {
+    if options
+        .first()
+        .is_some_and(|first| first == "failover" || first == "sync")
+    {
         let page = root().join("docs/benchmarks.md");
         options.push(format!("--docs={}", page.display()));
     }

@@ -50,9 +50,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Measures: `failover` runs haarb and, where installed, keepalived and ucarp in turn
+    /// Measures: `failover` beside keepalived and ucarp, `sync` beside rsync and lsyncd, in turn
     Bench {
-        /// What to measure, and options; `cargo xtask bench failover --help` lists them
+        /// What to measure, and options; `cargo xtask bench failover --help` lists those of failover
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },

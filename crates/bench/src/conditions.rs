@@ -31,6 +31,8 @@ pub struct Conditions {
     pub client_realtime: bool,
     /// The 1, 5 and 15 minute load when it began.
     pub load_before: String,
+    /// And when it ended.
+    pub load_after: String,
     /// Share of the CPU time that the host of this machine took away meanwhile, percent.
     pub steal_percent: f64,
     /// How late the client's timer was at worst in each run, milliseconds.
@@ -38,6 +40,9 @@ pub struct Conditions {
     /// How long it took, seconds.
     pub took_s: f64,
 }
+
+/// A command, and the option that makes it print its version.
+pub type Peer = (&'static str, &'static str);
 
 /// Takes the conditions from beginning to end.
 #[derive(Debug)]
@@ -56,18 +61,12 @@ struct CpuTimes {
 impl Watch {
     /// Looks at the machine before anything is started on it. `repository`: where git is asked.
     #[must_use]
-    pub fn start(bin_dir: &Path, repository: &Path, counts: Counts) -> Self {
+    pub fn start(bin_dir: &Path, repository: &Path, counts: Counts, peers: &[Peer]) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let first = |text: &str, words: usize| -> String {
-            text.split_whitespace()
-                .take(words)
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
         let mut versions = Vec::new();
         let ours = bin_dir.join("haarb");
         versions.extend(version("haarb", &ours, "--version"));
-        for (name, option) in [("keepalived", "--version"), ("ucarp", "--help")] {
+        for (name, option) in peers {
             versions.extend(installed(name).and_then(|path| version(name, &path, option)));
         }
         Self {
@@ -80,7 +79,7 @@ impl Watch {
                 kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
                 versions,
                 runs: (counts.runs, counts.slow_runs),
-                load_before: first(&read("/proc/loadavg"), 3),
+                load_before: first_words(&read("/proc/loadavg"), 3),
                 ..Conditions::default()
             },
             began: Instant::now(),
@@ -97,9 +96,16 @@ impl Watch {
             let stolen = after.stolen.saturating_sub(before.stolen);
             self.conditions.steal_percent = 100.0 * stolen as f64 / all as f64;
         }
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        self.conditions.load_after = first_words(&load, 3);
         self.conditions.took_s = self.began.elapsed().as_secs_f64();
         self.conditions
     }
+}
+
+fn first_words(text: &str, count: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().take(count).collect();
+    words.join(" ")
 }
 
 /// Where a command is, also where the search path of an ordinary user does not lead.

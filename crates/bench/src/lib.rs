@@ -6,6 +6,7 @@
 //!
 //! [`system`] says what is compared, [`fault`] what is done to it; [`pair`] is a running pair, [`run`]
 //! one measured run, [`schedule`] the order of runs; [`result`](mod@result) and [`page`] are what comes of it.
+//! All that is about failover; replicated directories are measured by [`sync`].
 
 pub mod conditions;
 pub mod cost;
@@ -18,4 +19,5 @@ pub mod peers;
 pub mod result;
 pub mod run;
 pub mod schedule;
+pub mod sync;
 pub mod system;

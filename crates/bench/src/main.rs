@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -16,6 +16,11 @@ use haarb_bench::{
     fault::{self, Fault},
     page,
     schedule::Counts,
+    sync::{
+        self,
+        case::{self, Case},
+        stage::Ground,
+    },
     system::{self, System},
 };
 use haarb_lab::{roles, sandbox, server::Programs, setup};
@@ -35,6 +40,8 @@ struct CommandLine {
 enum Command {
     /// Failover: gap, double activity, lost requests, CPU time and memory
     Failover(FailoverOptions),
+    /// Replicated directories: how soon a change is there, how fast, at which cost
+    Sync(SyncOptions),
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +80,55 @@ struct FailoverOptions {
     bin_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+struct SyncOptions {
+    /// Runs of each system in each case, in turn
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Only this system (may be given several times)
+    #[arg(long, value_name = "SYSTEM", value_parser = parse_replica)]
+    only: Vec<&'static sync::system::System>,
+    /// Only this case (may be given several times); the long ones are run only when they are named
+    #[arg(long, value_name = "CASE", value_parser = parse_case)]
+    case: Vec<&'static Case>,
+    /// Multiply sizes and counts by this; times are judged as they are
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = parse_scale)]
+    scale: f64,
+    /// Where the replicated directories lie: on a disk, not in memory [default: beside the binaries]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Print everything, every single run too, as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the tables into docs/benchmarks.md
+    #[arg(long)]
+    write_docs: bool,
+    /// That page
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "docs/benchmarks.md",
+        hide = true
+    )]
+    docs: PathBuf,
+    /// Directory of the binaries under test [default: the directory of haarb-bench itself]
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+}
+
+fn parse_replica(name: &str) -> Result<&'static sync::system::System, String> {
+    sync::system::find(name).ok_or_else(|| format!("there is {}", sync::system::names()))
+}
+
+fn parse_case(name: &str) -> Result<&'static Case, String> {
+    case::find(name).ok_or_else(|| format!("there is {}", case::all_names()))
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    let scale = text.parse().ok();
+    (scale.filter(|scale| (0.001..=10.0).contains(scale))).ok_or_else(|| "0.001 to 10".into())
+}
+
 fn parse_system(name: &str) -> Result<&'static System, String> {
     system::find(name).ok_or_else(|| format!("there is {}", page::system_names()))
 }
@@ -88,8 +144,11 @@ fn main() -> ExitCode {
     if let Some(code) = roles::dispatch() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    let Command::Failover(options) = CommandLine::parse().command;
-    match failover(&options) {
+    let outcome = match CommandLine::parse().command {
+        Command::Failover(options) => failover(&options),
+        Command::Sync(options) => sync(&options),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(io::stderr(), "haarb-bench: {error:#}");
@@ -98,20 +157,91 @@ fn main() -> ExitCode {
     }
 }
 
-fn failover(options: &FailoverOptions) -> anyhow::Result<ExitCode> {
+/// The programs under test, and our own.
+fn programs(bin_dir: Option<&Path>) -> anyhow::Result<Programs> {
     let helper = std::env::current_exe().context("cannot find my own program file")?;
-    let bin_dir = match &options.bin_dir {
+    let bin_dir = match bin_dir {
         Some(dir) => dir
             .canonicalize()
             .with_context(|| format!("--bin-dir {}", dir.display()))?,
         None => helper.parent().map(PathBuf::from).unwrap_or_default(),
     };
     setup::check_binaries(&bin_dir)?;
-    let repository = options.docs.parent().and_then(|dir| dir.parent());
-    let repository = repository.map_or_else(|| PathBuf::from("."), PathBuf::from);
+    Ok(Programs { bin_dir, helper })
+}
+
+/// Where git is asked for the revision: above the page in `docs`.
+fn repository(docs: &Path) -> PathBuf {
+    let repository = docs.parent().and_then(Path::parent);
+    repository.map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+fn sync(options: &SyncOptions) -> anyhow::Result<ExitCode> {
+    let programs = programs(options.bin_dir.as_deref())?;
+    let counts = Counts::new(options.runs, Some(options.runs));
+    let peers = [
+        ("rsync", "--version"),
+        ("lsyncd", "--version"),
+        ("ssh", "-V"),
+    ];
+    let repository = repository(&options.docs);
+    let watch = Watch::start(&programs.bin_dir, &repository, counts, &peers);
+    let above = options.dir.clone();
+    let above = above.unwrap_or_else(|| programs.bin_dir.clone());
+    let place = above.join("bench-sync");
+    let ground = Ground::new(&place).with_context(|| format!("cannot use {}", place.display()))?;
+    let sandbox = sandbox::enter(&[&programs.bin_dir, &options.docs, &place])?;
+    let named = |case: &Case| options.case.iter().any(|wanted| wanted.name == case.name);
+    let chosen = |case: &Case| {
+        if options.case.is_empty() {
+            !case.long
+        } else {
+            named(case)
+        }
+    };
+    let systems = sync::system::ALL.iter();
+    let results = sync::measure(
+        sync::Options {
+            systems: systems
+                .filter(|system| options.only.is_empty() || options.only.contains(system))
+                .copied()
+                .collect(),
+            cases: case::ALL.into_iter().filter(chosen).collect(),
+            runs: options.runs,
+            scale: options.scale,
+            programs,
+            dir: sandbox.dir.join("bench"),
+            file_system: sync::file_system_of(&place),
+            ground,
+        },
+        watch,
+    );
+    let mut out = io::stdout().lock();
+    if options.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&results)?)?;
+    } else {
+        writeln!(out, "\n{}", sync::page::report(&results))?;
+    }
+    if options.write_docs {
+        let part = sync::page::report(&results);
+        page::write(&options.docs, sync::page::BEGIN, &part)
+            .with_context(|| format!("cannot write {}", options.docs.display()))?;
+    }
+    let measured = results.cells.iter().any(|cell| !cell.runs.is_empty());
+    Ok(if measured {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn failover(options: &FailoverOptions) -> anyhow::Result<ExitCode> {
+    let programs = programs(options.bin_dir.as_deref())?;
     let counts = Counts::new(options.runs, options.slow_runs);
-    let watch = Watch::start(&bin_dir, &repository, counts);
-    let sandbox = sandbox::enter(&[&bin_dir, &options.docs])?;
+    let peers = [("keepalived", "--version"), ("ucarp", "--help")];
+    let repository = repository(&options.docs);
+    let watch = Watch::start(&programs.bin_dir, &repository, counts, &peers);
+    let sandbox = sandbox::enter(&[&programs.bin_dir, &options.docs])?;
 
     let chosen = |system: &&System| options.only.is_empty() || options.only.contains(system);
     let results = failover::measure(
@@ -122,7 +252,7 @@ fn failover(options: &FailoverOptions) -> anyhow::Result<ExitCode> {
                 .collect(),
             counts,
             with_cost: !options.without_cost,
-            programs: Programs { bin_dir, helper },
+            programs,
             dir: sandbox.dir.join("bench"),
         },
         watch,
@@ -134,7 +264,7 @@ fn failover(options: &FailoverOptions) -> anyhow::Result<ExitCode> {
         writeln!(out, "\n{}", page::report(&results))?;
     }
     if options.write_docs {
-        page::write(&options.docs, &results)
+        page::write(&options.docs, page::BEGIN, &page::report(&results))
             .with_context(|| format!("cannot write {}", options.docs.display()))?;
     }
     let measured = results.cells.iter().any(|cell| !cell.samples.is_empty());

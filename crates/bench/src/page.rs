@@ -206,7 +206,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// A Markdown table with aligned columns.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         (rows.iter())
@@ -232,25 +232,25 @@ fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Writes the measured part of a page anew.
+/// Writes the part of a page between `begin` and [`END`] anew.
 ///
 /// # Errors
 /// The page cannot be read or written, or has no marks.
-pub fn write(path: &Path, results: &Results) -> io::Result<()> {
+pub fn write(path: &Path, begin: &str, part: &str) -> io::Result<()> {
     let page = fs::read_to_string(path)?;
-    let page = replaced(&page, &report(results)).ok_or_else(|| {
+    let page = replaced(&page, begin, part).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("it has no {BEGIN} ... {END}: nothing was written"),
+            format!("it has no {begin} ... {END}: nothing was written"),
         )
     })?;
     fs::write(path, page)
 }
 
-fn replaced(page: &str, part: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
+fn replaced(page: &str, begin: &str, part: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
     let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{part}\n{END}{after}"))
+    Some(format!("{before}{begin}\n\n{part}\n{END}{after}"))
 }
 
 /// Names of all systems, for messages.
@@ -300,8 +300,8 @@ mod tests {
     fn only_what_is_between_the_marks_is_replaced() {
         let page = format!("before\n{BEGIN}\nold\n{END}\nafter {END}\n");
         let expected = format!("before\n{BEGIN}\n\nnew\n{END}\nafter {END}\n");
-        assert_eq!(replaced(&page, "new"), Some(expected));
-        assert_eq!(replaced("no marks", "new"), None);
+        assert_eq!(replaced(&page, BEGIN, "new"), Some(expected));
+        assert_eq!(replaced("no marks", BEGIN, "new"), None);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl System {
 }
 
 /// The configuration with nothing but virtual IPs in its reserves.
-fn without_services(yaml: &str) -> String {
+pub(crate) fn without_services(yaml: &str) -> String {
     let mut inside = false;
     let mut text = String::new();
     for line in yaml.lines() {
