@@ -55,7 +55,8 @@ pub(super) fn changes(stage: &Stage<'_>, dice: &mut Dice) -> Result<Vec<f64>, Ru
     for change in 0..count {
         some_moment(dice, pause);
         dice.fill(&mut content);
-        let content = &content[change % 2..];
+        // The first one has another size than the file that is there.
+        let content = &content[(change + 1) % 2..];
         let began = Stamp::now();
         fs::write(&source, content)?;
         let there = || fs::read(&sink).is_ok_and(|found| found == content);
