@@ -31,6 +31,8 @@ pub struct Checks {
     /// Two servers offered a reserve, from when, how long in all.
     pub dual: BTreeMap<usize, (Mono, Span)>,
     dual_now: BTreeMap<usize, Mono>,
+    /// Since when two servers that both offer a reserve hear each other.
+    in_contact: BTreeMap<usize, Mono>,
     /// When two servers last could not hear each other.
     unheard_at: Option<Mono>,
     /// Who could hear of an activation when it happened.
@@ -161,6 +163,7 @@ impl Checks {
             self.held_since.insert(r, (n, now));
         }
         let (Some(a), Some(b)) = (first, second) else {
+            self.in_contact.remove(&r);
             if let Some(since) = self.dual_now.remove(&r) {
                 let entry = self.dual.entry(r).or_insert((since, Span::ZERO));
                 entry.1 = entry.1 + now.since(since);
@@ -168,10 +171,31 @@ impl Checks {
             return;
         };
         self.dual_now.entry(r).or_insert(now);
+        self.ends_on_contact(world, r, a, b);
         if now >= self.excused_until {
             let (a, b) = (&world.servers[a].name, &world.servers[b].name);
             let reserve = &world.segment.reserves[r].name;
             self.fail(format!("{a} and {b} both offer {reserve}"));
+        }
+    }
+
+    /// Two servers that offer the same and hear each other stop that within two datagrams.
+    fn ends_on_contact(&mut self, world: &World, r: usize, a: NodeIx, b: NodeIx) {
+        if !(hears(world, a, b) && hears(world, b, a)) {
+            self.in_contact.remove(&r);
+            return;
+        }
+        let since = *self.in_contact.entry(r).or_insert(world.now);
+        let late = Span::from_micros(world.rough.late_us * 10);
+        // What processes and the kernel need to act on a datagram.
+        let handling = late.times(3) + Span::from_millis(3);
+        let limit = world.segment.timing.probe_interval.times(2) + handling;
+        if world.now.since(since) > limit {
+            let (a, b) = (&world.servers[a].name, &world.servers[b].name);
+            let reserve = &world.segment.reserves[r].name;
+            self.fail(format!(
+                "{a} and {b} have heard each other for {limit} and still both offer {reserve}"
+            ));
         }
     }
 
@@ -428,6 +452,24 @@ fn tells(server: &Server) -> bool {
 
 fn runs(server: &Server, process: Process) -> bool {
     server.runs(process) && !server.stopped[process.ix()]
+}
+
+/// What one server says surely reaches another that can act on it.
+fn hears(world: &World, from: NodeIx, to: NodeIx) -> bool {
+    let works = |n: NodeIx| {
+        let server = &world.servers[n];
+        let attached = |process: Process| server.connected[process.ix()];
+        let maintenance = |core: &haarb_decision::Core| core.mode().mode == Mode::Maintenance;
+        server.alive()
+            && listens(server)
+            && attached(Process::Prober)
+            && attached(Process::VipAgent)
+            && server.core.as_ref().is_some_and(|core| !maintenance(core))
+    };
+    let rough = &world.rough;
+    let calm = world.fabric.loss == 0.0 && rough.gusts.is_none() && rough.detour == 0.0;
+    let reaches = world.fabric.reaches(from, to) && believed(world, from, to);
+    calm && works(from) && works(to) && reaches
 }
 
 /// A server is attached and what it says reaches another attached one nowhere.
