@@ -103,7 +103,7 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
         } else {
             Proof::No
         },
-        released: released(view, reserve),
+        released: released(view, reserve, clock),
         turn,
         vip,
         ready: ready(view, reserve, vip),
@@ -329,7 +329,10 @@ fn alone(view: &View, clock: &mut Clock) -> Alone {
     }
 }
 
-fn released(view: &View, reserve: &ReserveState) -> Released {
+/// A release counts once we have looked around: what is read first after a stall may have been
+/// said before it, and the reserve may have been taken back since.
+fn released(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Released {
+    let looked = view.contact(clock) == Contact::Heard;
     let to_us = view
         .neighbours
         .iter()
@@ -339,7 +342,11 @@ fn released(view: &View, reserve: &ReserveState) -> Released {
                 && !part.role.serves()
                 && part.epoch >= reserve.known
         });
-    if to_us { Released::Yes } else { Released::No }
+    if looked && to_us {
+        Released::Yes
+    } else {
+        Released::No
+    }
 }
 
 fn vip(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Vip {
