@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use haarb_model::Mono;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// An alarm that is set to one moment at a time.
@@ -82,19 +83,20 @@ impl Alarm {
     }
 }
 
-/// Registers a descriptor that `T` owns with tokio's reactor.
+/// Registers a descriptor that `T` owns with tokio's reactor, for what arrives there. Room to
+/// write is not waited for: the kernel would tell of it after each packet that has left.
 ///
 /// # Errors
 /// The reactor refuses it (epoll_ctl(2)): not pollable, or no memory.
 pub fn register<T: AsRawFd>(owned: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: `register` asks that the descriptor stays open and the same as long as it is
+    // SAFETY: `register_with_interest` asks that the descriptor stays open and the same as long as it is
     // registered. `owned` is moved into the AsyncFd, which deregisters before it drops it, and
     // the types used here (sockets, timers, pidfds) do not exchange their descriptor.
     #[expect(
         unsafe_code,
         reason = "tokio's registration trusts AsRawFd, see SAFETY"
     )]
-    unsafe { AsyncFd::register(owned) }.map_err(Into::into)
+    unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) }.map_err(Into::into)
 }
 
 #[cfg(test)]
