@@ -1,7 +1,7 @@
 //! What is reported, and when: at once when a fact changes, otherwise now and then.
 
 use haarb_model::{
-    Mono, NeighbourReport, ProbeReport, Report, SIGNS_PER_LEASE, SwitchAnswer, SwitchReport,
+    Mono, NeighbourReport, ProbeReport, Report, SIGNS_PER_LEASE, Span, SwitchAnswer, SwitchReport,
 };
 
 use super::{Asked, Engine, Neighbour};
@@ -34,7 +34,7 @@ impl Engine {
                 news = true;
             }
         }
-        if news || now >= self.next_report() {
+        if news || now + self.ahead() > self.next_report() {
             self.last_report = now;
             let report = self.probe_report(now);
             self.reports.push(Report::Probe(report));
@@ -52,6 +52,13 @@ impl Engine {
     /// When a report is due if no fact changes.
     pub(super) fn next_report(&self) -> Mono {
         self.last_report + self.timing.lease.part(SIGNS_PER_LEASE)
+    }
+
+    /// So much earlier than it must a report goes out: with a probe, where the next one would be
+    /// too late. A report alone is worth no turn.
+    fn ahead(&self) -> Span {
+        let interval = self.timing.lease.part(SIGNS_PER_LEASE);
+        self.timing.probe_interval.min(interval.part(2))
     }
 
     fn probe_report(&self, now: Mono) -> ProbeReport {
