@@ -3,6 +3,7 @@
 //! An interface or address that is not there, or vanishes, is a fact and not an error: the
 //! port stays closed, says so once, and tries again.
 
+mod echo;
 mod news;
 mod read;
 
@@ -20,6 +21,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::icmp::{self, Kind};
+use echo::{Echo, Reply};
 use read::{Clocks, read_all, read_one};
 
 /// Between two attempts to open a port. An attempt costs some 20 us.
@@ -79,7 +81,7 @@ struct Open {
     index: u32,
     /// Not known to the reactor: replies wait, with the kernel's time stamps, until the next
     /// turn, which comes often enough. So they cost no turn of their own.
-    echo: Vec<(Kind, Socket)>,
+    echo: Vec<Echo>,
     /// Regular datagrams, likewise: the kernel sorts them out ([`news::sort`]). `None` where it
     /// cannot; then all are in the other socket.
     regular: Option<Socket>,
@@ -125,15 +127,15 @@ impl Port {
 
     /// Sends an ECHO request. When it left, or `None` where it did not.
     pub(crate) fn echo(&mut self, to: IpAddr, number: u64) -> Option<Mono> {
-        let open = self.open.as_ref()?;
-        let (kind, socket) = open
-            .echo
-            .iter()
-            .find(|(kind, _)| (*kind == Kind::V6) == to.is_ipv6())?;
-        let request = icmp::request(*kind, self.place.session, number);
+        let open = self.open.as_mut()?;
+        let echo = (open.echo.iter_mut()).find(|echo| (echo.kind == Kind::V6) == to.is_ipv6())?;
+        let request = icmp::request(echo.kind, self.place.session, number);
         let at = clock::now();
-        match socket.send_to(&request, &target(to, 0, open.index)) {
-            Ok(_) => Some(at),
+        match echo.socket.send_to(&request, &target(to, 0, open.index)) {
+            Ok(_) => {
+                echo.sent(number);
+                Some(at)
+            }
             Err(error) => {
                 self.failed(&error);
                 None
@@ -176,16 +178,14 @@ impl Port {
     }
 
     /// Reads what has arrived.
-    pub(crate) fn drain(&self, what: What, mut take: impl FnMut(Arrived<'_>, Mono)) {
-        let Some(open) = &self.open else { return };
+    pub(crate) fn drain(&mut self, what: What, mut take: impl FnMut(Arrived<'_>, Mono)) {
+        let Some(open) = &mut self.open else { return };
         let clocks = Clocks::read();
-        for (kind, socket) in &open.echo {
-            let read = |bytes: &mut _| read_one(socket, bytes, &clocks);
-            read_all(read, |bytes, from, at| {
-                let number = icmp::reply(*kind, self.place.session, bytes);
-                if let (Some(number), Some(from)) = (number, from) {
-                    take(Arrived::Reply { from, number }, at);
-                }
+        for echo in &mut open.echo {
+            let all = what == What::All;
+            echo.drain(all, self.place.session, &clocks, |reply| {
+                let Reply { from, number, at } = reply;
+                take(Arrived::Reply { from, number }, at);
             });
         }
         if what == What::Replies {
@@ -202,7 +202,10 @@ impl Port {
             open.news
                 .try_io(Interest::READABLE, |udp| read_one(udp, bytes, &clocks))
         };
-        read_all(read, |bytes, _, at| news.push_back((at, bytes.to_vec())));
+        read_all(read, |bytes, _, at| {
+            news.push_back((at, bytes.to_vec()));
+            true
+        });
         if let Some(regular) = &open.regular {
             read_all(
                 |bytes| read_one(regular, bytes, &clocks),
@@ -213,6 +216,7 @@ impl Port {
                         take(Arrived::Datagram(&bytes), before);
                     }
                     take(Arrived::Datagram(bytes), at);
+                    true
                 },
             );
         }
@@ -257,7 +261,7 @@ impl Place {
         Ok((regular, news))
     }
 
-    fn open_echo(&self, v6: bool, index: u32) -> io::Result<(Kind, Socket)> {
+    fn open_echo(&self, v6: bool, index: u32) -> io::Result<Echo> {
         let (domain, protocol) = if v6 {
             (Domain::IPV6, Protocol::ICMPV6)
         } else {
@@ -280,7 +284,7 @@ impl Place {
         if self.address.is_ipv6() == v6 {
             socket.bind(&target(self.address, 0, index))?;
         }
-        Ok((kind, socket))
+        Ok(Echo::new(kind, socket))
     }
 
     fn open_udp(&self, index: u32, shared: bool) -> io::Result<Socket> {

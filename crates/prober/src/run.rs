@@ -132,8 +132,8 @@ impl Ports {
         .await;
     }
 
-    fn drain(&self, what: What, engine: &mut Engine) {
-        for (network, port) in self.0.iter().enumerate() {
+    fn drain(&mut self, what: What, engine: &mut Engine) {
+        for (network, port) in self.0.iter_mut().enumerate() {
             port.drain(what, |arrived, at| match arrived {
                 Arrived::Reply { from, number } => engine.echo_reply(network, from, number, at),
                 Arrived::Datagram(bytes) => engine.datagram(network, bytes, at),

@@ -21,14 +21,19 @@ const STAMP_AGE_MAX: Span = Span::from_secs(1);
 /// Length, sender, arrival.
 type Packet = (usize, Option<IpAddr>, Mono);
 
+/// Reads until nothing is there, or `take` wants no more.
 pub(super) fn read_all(
     mut read: impl FnMut(&mut [u8; READ_BYTES]) -> io::Result<Packet>,
-    mut take: impl FnMut(&[u8], Option<IpAddr>, Mono),
+    mut take: impl FnMut(&[u8], Option<IpAddr>, Mono) -> bool,
 ) {
     let mut bytes = [0; READ_BYTES];
     for _ in 0..READ_MAX {
         match read(&mut bytes) {
-            Ok((length, from, at)) => take(&bytes[..length], from, at),
+            Ok((length, from, at)) => {
+                if !take(&bytes[..length], from, at) {
+                    return;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // Interrupted; or the error of an earlier send, told once, with packets behind it.
             Err(_) => {}
