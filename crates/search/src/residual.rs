@@ -148,11 +148,10 @@ pub fn classify(moment: &Moment) -> Option<Case> {
     if recent.is_some() && forced.is_some_and(|at| now.since(at) <= patience + slack) {
         return Some(Case::Forced);
     }
-    if recent.is_some() && same_moment {
-        return Some(Case::SameMoment);
-    }
     if !long(apart) {
-        return if long(never_met) {
+        return if recent.is_some() && same_moment {
+            Some(Case::SameMoment)
+        } else if long(never_met) {
             Some(Case::NeverMet)
         } else if long(not_read) {
             Some(Case::NotRead)

@@ -33,6 +33,8 @@ pub struct Checks {
     dual_now: BTreeMap<usize, Mono>,
     /// Since when two servers that both offer a reserve hear each other.
     in_contact: BTreeMap<usize, Mono>,
+    /// Since when a server has offered a reserve.
+    offers_since: BTreeMap<(NodeIx, usize), Mono>,
     /// When two servers last could not hear each other.
     unheard_at: Option<Mono>,
     /// Who could hear of an activation when it happened.
@@ -151,10 +153,18 @@ impl Checks {
 
     fn count_holders(&mut self, world: &World, r: usize) {
         let now = world.now;
-        let mut holders = (0..world.servers.len()).filter(|n| {
-            let server = &world.servers[*n];
-            server.alive() && server.holds(r, now) && world.fabric.degree(*n) > 0
-        });
+        let offers = |n: NodeIx| {
+            let server = &world.servers[n];
+            server.alive() && server.holds(r, now) && world.fabric.degree(n) > 0
+        };
+        for n in 0..world.servers.len() {
+            if offers(n) {
+                self.offers_since.entry((n, r)).or_insert(now);
+            } else {
+                self.offers_since.remove(&(n, r));
+            }
+        }
+        let mut holders = (0..world.servers.len()).filter(|n| offers(*n));
         let first = holders.next();
         let second = holders.next();
         if let Some(n) = first {
@@ -170,7 +180,12 @@ impl Checks {
             }
             return;
         };
-        self.dual_now.entry(r).or_insert(now);
+        if !self.dual_now.contains_key(&r) {
+            self.dual_now.insert(r, now);
+            if self.took_at_once(world, [a, b], r) {
+                self.excused_until = now + AFTERMATH;
+            }
+        }
         self.ends_on_contact(world, r, a, b);
         if now >= self.excused_until {
             let (a, b) = (&world.servers[a].name, &world.servers[b].name);
@@ -197,6 +212,17 @@ impl Checks {
                 "{a} and {b} have heard each other for {limit} and still both offer {reserve}"
             ));
         }
+    }
+
+    /// Residual case R1d: servers that could not hear each other took at the same moment, before
+    /// either could see the other in an answer for the virtual IPs.
+    fn took_at_once(&self, world: &World, servers: [NodeIx; 2], r: usize) -> bool {
+        let probe = world.segment.timing.vip_probe + Span::from_millis(2);
+        let just_now = |n| {
+            let since = self.offers_since.get(&(n, r));
+            since.is_some_and(|since| world.now.since(*since) <= probe)
+        };
+        self.could_not_hear(world) && servers.into_iter().all(just_now)
     }
 
     /// Services run only where the virtual IP may be, but for the time to stop them.

@@ -185,9 +185,12 @@ pub(super) fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut C
         return Drain::Lost;
     }
     let overdue = clock.passed(handing.since, view.segment.timing.drain_max);
-    // By force nothing waits for the replica, and for the services only as long as a lease.
+    // By force nothing waits for the replica, and for the services only as long as a lease; also
+    // where the hand-over had begun before the operator asked.
     let lease = view.segment.timing.lease;
-    let forced = handing.fit == Fit::Forced && clock.passed(handing.since, lease);
+    let by_force = wanted(view, reserve)
+        .is_some_and(|wanted| wanted.fit == Fit::Forced && wanted.to == Some(&handing.to));
+    let forced = (handing.fit == Fit::Forced || by_force) && clock.passed(handing.since, lease);
     let done = handing.sealed || forced || written(view, reserve, clock);
     match (done, overdue) {
         (true, true) if vip != Vip::Down => Drain::Overdue,
