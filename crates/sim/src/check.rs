@@ -180,11 +180,10 @@ impl Checks {
             }
             return;
         };
-        if !self.dual_now.contains_key(&r) {
-            self.dual_now.insert(r, now);
-            if self.took_at_once(world, [a, b], r) {
-                self.excused_until = now + AFTERMATH;
-            }
+        let begins = !self.dual_now.contains_key(&r);
+        self.dual_now.entry(r).or_insert(now);
+        if begins && self.took_at_once(world, [a, b], r) {
+            self.excused_until = now + AFTERMATH;
         }
         self.ends_on_contact(world, r, a, b);
         if now >= self.excused_until {
