@@ -9,7 +9,7 @@ use haarb_api::{Directive, encode_advert, v1};
 use haarb_config::Config;
 use haarb_daemon::{Context, Shutdown, clock, timer::Alarm};
 use haarb_decision::{Command, Core, Input, Step};
-use haarb_model::{Advert, Agent, Mono, ReserveDuties, ServiceDuty, SyncDuty, VipDuty};
+use haarb_model::{Agent, Mono, ReserveDuties, ServiceDuty, SyncDuty, VipDuty};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::inbox::{Attachment, ConnectionId, Message};
@@ -36,8 +36,6 @@ pub struct Arbiter {
     store: Store,
     changes: watch::Sender<u64>,
     leaving: Vec<oneshot::Sender<Result<String, String>>>,
-    /// What the datagrams say, and its bytes.
-    payload: (Advert, Vec<u8>),
 }
 
 impl Arbiter {
@@ -50,9 +48,7 @@ impl Arbiter {
         store: Store,
         changes: watch::Sender<u64>,
     ) -> Self {
-        let advert = core.advert();
         Self {
-            payload: (advert.clone(), encode_advert(&advert)),
             core,
             config: context.config.clone(),
             agents: BTreeMap::new(),
@@ -91,15 +87,7 @@ impl Arbiter {
             let now = clock::now();
             self.notice_stall(now, deadline);
             match message {
-                Some(message) => {
-                    self.handle(now, message);
-                    // Agents tend to speak at the same moment: they are told once what follows.
-                    for _ in 0..inbox.len() {
-                        if let Ok(message) = inbox.try_recv() {
-                            self.handle(now, message);
-                        }
-                    }
-                }
+                Some(message) => self.handle(now, message),
                 None => self.step(now, Input::Tick),
             }
             self.follow_up(now);
@@ -215,11 +203,7 @@ impl Arbiter {
             };
             match agent {
                 Agent::Prober => {
-                    let advert = self.core.advert();
-                    if advert != self.payload.0 {
-                        self.payload = (advert.clone(), encode_advert(&advert));
-                    }
-                    directive.payload.clone_from(&self.payload.1);
+                    directive.payload = encode_advert(&self.core.advert());
                     directive.payload_until = duties.links.payload_until;
                     directive.ask_switches = duties.links.ask_switches.clone();
                 }
