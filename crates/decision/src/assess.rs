@@ -73,6 +73,7 @@ pub(crate) fn facts(around: Around<'_>, reserve: &mut ReserveState, clock: &mut 
         election::turn(view, reserve, candidate, probe, clock)
     };
     reserve.yields_to = election::yields(view, reserve, vip);
+    handover::hurry(view, reserve);
     Facts {
         links: view.links(clock),
         contact: view.contact(clock),

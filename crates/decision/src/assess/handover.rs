@@ -133,8 +133,7 @@ fn follows(
     clock: &mut Clock,
 ) -> bool {
     let mut neighbours = view.neighbours.iter();
-    !view.fresh(Agent::VipAgent, clock)
-        || !view.fresh(Agent::Prober, clock)
+    !view.can_hold(clock)
         || neighbours.any(|n| {
             may_hold(view, reserve, n, since, probe)
                 .is_some_and(|(from, span)| !clock.passed(from, span))
@@ -171,6 +170,17 @@ fn may_hold(
     (unsaid && probe != Probe::Silent).then_some((since, over))
 }
 
+/// An operator's force counts for a hand-over that goes on, too: to whom, and that nothing is
+/// waited for.
+pub(super) fn hurry(view: &View, reserve: &mut ReserveState) {
+    let forced = wanted(view, reserve).filter(|wanted| wanted.fit == Fit::Forced);
+    let to = forced.and_then(|wanted| wanted.to.cloned());
+    if let (Some(to), Some(handing)) = (to, &mut reserve.handing) {
+        handing.to = to;
+        handing.fit = Fit::Forced;
+    }
+}
+
 pub(super) fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut Clock) -> Drain {
     let Some(handing) = reserve.handing.as_ref() else {
         return Drain::Going;
@@ -185,12 +195,9 @@ pub(super) fn drain(view: &View, reserve: &ReserveState, vip: Vip, clock: &mut C
         return Drain::Lost;
     }
     let overdue = clock.passed(handing.since, view.segment.timing.drain_max);
-    // By force nothing waits for the replica, and for the services only as long as a lease; also
-    // where the hand-over had begun before the operator asked.
+    // By force nothing waits for the replica, and for the services only as long as a lease.
     let lease = view.segment.timing.lease;
-    let by_force = wanted(view, reserve)
-        .is_some_and(|wanted| wanted.fit == Fit::Forced && wanted.to == Some(&handing.to));
-    let forced = (handing.fit == Fit::Forced || by_force) && clock.passed(handing.since, lease);
+    let forced = handing.fit == Fit::Forced && clock.passed(handing.since, lease);
     let done = handing.sealed || forced || written(view, reserve, clock);
     match (done, overdue) {
         (true, true) if vip != Vip::Down => Drain::Overdue,
