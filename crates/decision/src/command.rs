@@ -11,6 +11,7 @@ use crate::eligible;
 use crate::explain;
 use crate::facts::Heir;
 use crate::reserve::{Asked, Obstacle};
+use crate::view::LEASE_AGENTS;
 use crate::{assess, facts};
 
 /// An operator's command.
@@ -238,7 +239,7 @@ fn promote(
         return Ok(format!("{name} is served here already; nothing to do"));
     }
     let detached = |agent: &Agent| core.view.agent(*agent).is_none_or(|a| !a.attached);
-    if let Some(agent) = [Agent::VipAgent, Agent::Prober].into_iter().find(detached) {
+    if let Some(agent) = LEASE_AGENTS.into_iter().find(detached) {
         return Err(format!(
             "{name} cannot be taken: haarb-{} does not run; look at its log",
             agent.as_str()

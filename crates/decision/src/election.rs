@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use haarb_model::{AdvertReserve, Agent, Data, Mode, Mono, NodeName, Prefer, Role};
+use haarb_model::{AdvertReserve, Data, Mode, Mono, NodeName, Prefer, Role};
 
 use crate::clock::Clock;
 use crate::eligible;
@@ -75,9 +75,7 @@ pub(crate) fn candidate(
 /// Whether what serving takes is here. Who has just let go because the vip-agent or the prober
 /// was gone (A14) could take nothing, though their restart is not overdue yet.
 pub(crate) fn able(view: &View, reserve: &ReserveState, clock: &mut Clock) -> bool {
-    eligible::by_software(view, reserve, clock).is_none()
-        && view.fresh(Agent::VipAgent, clock)
-        && view.fresh(Agent::Prober, clock)
+    eligible::by_software(view, reserve, clock).is_none() && view.can_hold(clock)
 }
 
 /// How many networks a waiting server needs before it may claim (rules W2 and W7).

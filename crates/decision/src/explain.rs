@@ -11,7 +11,7 @@ use crate::neighbour::Neighbour;
 use crate::reserve::ReserveState;
 use crate::rule::{Outcome, Rule};
 use crate::rules::RULES;
-use crate::view::{Network, View};
+use crate::view::{LEASE_AGENTS, Network, View};
 
 /// What happened, what was done, what to look at.
 #[must_use]
@@ -88,16 +88,22 @@ pub(crate) fn no_heir(view: &View, reserve: &ReserveState, to: Option<&NodeName>
     )
 }
 
-/// What is not there without which no virtual IP can be held here.
-pub(crate) fn no_holder(view: &View, clock: &mut Clock) -> String {
-    let needed = [Agent::VipAgent, Agent::Prober].into_iter();
-    let silent = needed.filter(|agent| !view.fresh(*agent, clock));
-    join(silent.map(|agent| {
+/// Why nothing could be taken here by force: what a lease needs is not there, or somebody who
+/// serves has not let go.
+pub(crate) fn no_holder(view: &View, reserve: &ReserveState, clock: &mut Clock) -> String {
+    let silent: Vec<Agent> = LEASE_AGENTS
+        .into_iter()
+        .filter(|agent| !view.fresh(*agent, clock))
+        .collect();
+    let holders = view.neighbours.iter();
+    let holders = holders.filter(|n| n.serving(&reserve.spec.name).is_some());
+    let missing = silent.iter().map(|agent| {
         format!(
             "haarb-{} gives no sign of life, and nothing can be held without it: look at its log",
             agent.as_str()
         )
-    }))
+    });
+    join(missing.chain(holders.map(|n| format!("{} serves it and has not let go", n.name))))
 }
 
 fn join(parts: impl Iterator<Item = String>) -> String {

@@ -30,6 +30,10 @@ pub(crate) const fn kernel_margin(lease_exact: bool) -> Span {
     line.late()
 }
 
+/// What a lease depends on (rule A13): who adds and removes the virtual IPs, and who tells what
+/// the other servers do.
+pub(crate) const LEASE_AGENTS: [Agent; 2] = [Agent::VipAgent, Agent::Prober];
+
 /// What is known of one agent.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentView {
@@ -410,6 +414,11 @@ impl View {
         self.agents
             .get(&agent)
             .is_some_and(|view| view.attached && !clock.passed(view.last, half))
+    }
+
+    /// Whether the agents are fresh that a lease depends on: without them nothing can be held.
+    pub fn can_hold(&self, clock: &mut Clock) -> bool {
+        LEASE_AGENTS.iter().all(|agent| self.fresh(*agent, clock))
     }
 
     /// The agent has given no sign of life for a whole lease: a restart would be over.

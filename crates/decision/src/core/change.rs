@@ -40,7 +40,7 @@ impl Core {
             && clock.passed(since, limit)
         {
             let missing = match reserve.asked.take() {
-                Some((Asked::Force, _)) => explain::no_holder(&self.view, clock),
+                Some((Asked::Force, _)) => explain::no_holder(&self.view, reserve, clock),
                 _ => explain::no_heir(&self.view, reserve, None),
             };
             step.events.push(Event {
@@ -259,9 +259,8 @@ impl Core {
         };
         // After maintenance the lease is short again at once.
         reserve.lease_until = reserve.lease_until.min(clock.now() + span);
-        let fresh =
-            self.view.fresh(Agent::VipAgent, clock) && self.view.fresh(Agent::Prober, clock);
-        if fresh && clock.passed(reserve.renewed, lease.part(5)) {
+        let can_hold = self.view.can_hold(clock);
+        if can_hold && clock.passed(reserve.renewed, lease.part(5)) {
             reserve.lease_until = clock.now() + span;
             reserve.renewed = clock.now();
             clock.passed(reserve.renewed, lease.part(5));
