@@ -4,12 +4,18 @@
 //! offer a virtual IP: a partition in which both sides still see their switches, a machine
 //! that was paused as a whole. They must end soon after their cause.
 
+mod end;
+mod reach;
+mod residual;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use haarb_model::{Epoch, Event, Mode, Mono, Role, Span};
 
+use self::reach::{cannot_tell, hears, runs, unheard};
+use self::residual::excused;
 use crate::NodeIx;
-use crate::server::{Process, Server};
+use crate::server::Process;
 use crate::world::World;
 
 /// Rules that take over without anybody's consent: they need `eligible` for `lead`.
@@ -91,47 +97,6 @@ impl Checks {
         }
     }
 
-    fn note_who_stands(&mut self, world: &World) {
-        for (n, server) in world.servers.iter().enumerate() {
-            if !server.power || listens(server) {
-                self.stands_since.remove(&n);
-            } else {
-                self.stands_since.entry(n).or_insert(world.now);
-            }
-        }
-    }
-
-    /// Residual case R1c: the software of one of two servers stopped, and one direction died at
-    /// nearly the same moment, before the other server could know of the first. Once both serve,
-    /// nobody can be told until the lease ends.
-    fn fell_just_now(&self, world: &World) -> bool {
-        let dual = !self.dual_now.is_empty();
-        let others = |n: NodeIx| (0..world.servers.len()).filter(move |other| *other != n);
-        self.stands_since.iter().any(|(&n, at)| {
-            let timing = world.timing(n);
-            // How long the last word of the arbiter or the vip-agent counts, and the silence that is
-            // judged.
-            let word = if tells(&world.servers[n]) { 2 } else { 5 };
-            let known_after = timing.lease.part(word) + timing.dead_after.times(2);
-            let fresh = dual || world.now.since(*at) <= known_after;
-            let apart = |other: NodeIx| {
-                world.servers[other].power
-                    && world.fabric.degree(n) > 0
-                    && world.fabric.degree(other) > 0
-                    && (dual || !world.fabric.connected(n, other))
-            };
-            fresh && others(n).any(apart)
-        })
-    }
-
-    /// Residual case OP2: who is given a reserve by force cannot know whether a server serves
-    /// that it does not hear, or that it began to hear within the last two datagrams.
-    fn could_not_hear(&self, world: &World) -> bool {
-        let slack = world.segment.timing.probe_interval.times(2) + Span::from_millis(2);
-        self.unheard_at
-            .is_some_and(|at| world.now.since(at) <= slack)
-    }
-
     /// After every event: who offers what.
     pub fn after_event(&mut self, world: &World) {
         let now = world.now;
@@ -211,17 +176,6 @@ impl Checks {
                 "{a} and {b} have heard each other for {limit} and still both offer {reserve}"
             ));
         }
-    }
-
-    /// Residual case R1d: servers that could not hear each other took at the same moment, before
-    /// either could see the other in an answer for the virtual IPs.
-    fn took_at_once(&self, world: &World, servers: [NodeIx; 2], r: usize) -> bool {
-        let probe = world.segment.timing.vip_probe + Span::from_millis(2);
-        let just_now = |n| {
-            let since = self.offers_since.get(&(n, r));
-            since.is_some_and(|since| world.now.since(*since) <= probe)
-        };
-        self.could_not_hear(world) && servers.into_iter().all(just_now)
     }
 
     /// Services run only where the virtual IP may be, but for the time to stop them.
@@ -369,161 +323,4 @@ impl Checks {
         }
         self.eligible.remove(&(n, r));
     }
-
-    /// At the end, with everything mended: whoever can serve serves, exactly once, and the
-    /// rest stands by.
-    pub fn at_end(&mut self, world: &World) {
-        let now = world.now;
-        for (r, reserve) in world.segment.reserves.iter().enumerate() {
-            let nodes = 0..world.servers.len();
-            let active: Vec<NodeIx> = nodes
-                .clone()
-                .filter(|n| world.role(*n, r) == Some(Role::Active))
-                .collect();
-            let roles: Vec<String> = nodes
-                .clone()
-                .map(|n| {
-                    let role = world.role(n, r).map_or("no arbiter", Role::as_str);
-                    format!("{} {role}", world.servers[n].name)
-                })
-                .collect();
-            let [n] = active[..] else {
-                self.fail(format!("{}: {} at the end", reserve.name, roles.join(", ")));
-                continue;
-            };
-            let server = &world.servers[n];
-            if !server.holds(r, now) || (reserve.services > 0 && !server.running[r]) {
-                self.fail(format!(
-                    "{} is active on {} without its VIP or services",
-                    reserve.name, server.name
-                ));
-            }
-            for other in nodes.filter(|other| *other != n) {
-                if world.role(other, r) != Some(Role::Standby) {
-                    self.fail(format!("{}: {} at the end", reserve.name, roles.join(", ")));
-                }
-                let able = world.servers[other].core.as_ref().is_some_and(|core| {
-                    core.reserve(&reserve.name)
-                        .is_some_and(|state| state.obstacle.is_none())
-                });
-                if !able {
-                    let server = &world.servers[other].name;
-                    self.fail(format!(
-                        "{server} is not eligible for {} at the end",
-                        reserve.name
-                    ));
-                }
-            }
-        }
-        for server in &world.servers {
-            let Some(core) = &server.core else { continue };
-            if core.mode().mode != Mode::Automatic {
-                let reason = core.mode().mode.reason();
-                self.fail(format!("{} is manual ({reason}) at the end", server.name));
-            }
-            if let Some(alarm) = core.alarms().find(|alarm| alarm.rule != "X4") {
-                self.fail(format!(
-                    "{}: alarm {} stands at the end: {}",
-                    server.name, alarm.rule, alarm.text
-                ));
-            }
-        }
-    }
-}
-
-/// A residual case is there: two servers that see their switches, while no datagram passes
-/// in any direction and an ARP probe would not be answered (a frozen user space sends none);
-/// a machine that stands still as a
-/// whole; a server that started while one direction was dead, whose datagrams nobody may
-/// believe yet.
-fn excused(world: &World, dual: bool) -> bool {
-    let servers = &world.servers;
-    if servers.iter().any(|s| s.power && s.paused.is_some()) {
-        return true;
-    }
-    for a in 0..servers.len() {
-        for b in 0..servers.len() {
-            if a == b || !servers[a].power || !servers[b].power {
-                continue;
-            }
-            // Without a switch to ask, nobody can know that it is cut off.
-            let asked = world.segment.networks.iter().any(|net| net.switch_answers);
-            let seen = !asked || (world.fabric.degree(a) > 0 && world.fabric.degree(b) > 0);
-            // Who stands still says nothing.
-            let says = |n: NodeIx| servers[n].frozen.is_none();
-            let there = says(a) && world.fabric.reaches(a, b);
-            let back = says(b) && world.fabric.reaches(b, a);
-            // Once both serve, only a datagram can tell them.
-            if seen && !there && !back && (dual || !world.fabric.connected(a, b)) {
-                return true;
-            }
-            if seen && there && !back && !believed(world, a, b) {
-                return true;
-            }
-        }
-    }
-    false
-}
-
-/// Its software runs: it says what it does, acts on what others say, and can let go.
-fn listens(server: &Server) -> bool {
-    tells(server) && runs(server, Process::VipAgent)
-}
-
-/// It says what it does.
-fn tells(server: &Server) -> bool {
-    server.frozen.is_none() && runs(server, Process::Arbiter) && runs(server, Process::Prober)
-}
-
-fn runs(server: &Server, process: Process) -> bool {
-    server.runs(process) && !server.stopped[process.ix()]
-}
-
-/// What one server says surely reaches another that can act on it.
-fn hears(world: &World, from: NodeIx, to: NodeIx) -> bool {
-    let works = |n: NodeIx| {
-        let server = &world.servers[n];
-        let attached = |process: Process| server.connected[process.ix()];
-        let maintenance = |core: &haarb_decision::Core| core.mode().mode == Mode::Maintenance;
-        server.alive()
-            && listens(server)
-            && attached(Process::Prober)
-            && attached(Process::VipAgent)
-            && server.core.as_ref().is_some_and(|core| !maintenance(core))
-    };
-    let rough = &world.rough;
-    let calm = world.fabric.loss == 0.0 && rough.gusts.is_none() && rough.detour == 0.0;
-    let reaches = world.fabric.reaches(from, to) && believed(world, from, to);
-    calm && works(from) && works(to) && reaches
-}
-
-/// A server is attached and what it says reaches another attached one nowhere.
-fn cannot_tell(world: &World) -> bool {
-    let up = |n: NodeIx| world.servers[n].power && world.fabric.degree(n) > 0;
-    let nodes = 0..world.servers.len();
-    nodes.clone().any(|a| {
-        nodes
-            .clone()
-            .any(|b| a != b && up(a) && up(b) && !world.fabric.reaches(a, b))
-    })
-}
-
-/// No datagram passes between two servers that have power, in either direction.
-fn unheard(world: &World) -> bool {
-    let (servers, fabric) = (&world.servers, &world.fabric);
-    let on = |n: NodeIx| servers[n].power;
-    let nodes = 0..servers.len();
-    nodes.clone().any(|a| {
-        let silent = |b: NodeIx| !fabric.reaches(a, b) && !fabric.reaches(b, a);
-        nodes.clone().any(|b| a < b && on(a) && on(b) && silent(b))
-    })
-}
-
-/// Whether `to` has accepted the present session of the prober of `from`.
-fn believed(world: &World, from: NodeIx, to: NodeIx) -> bool {
-    let (Some(sender), Some(receiver)) = (&world.servers[from].prober, &world.servers[to].prober)
-    else {
-        return false;
-    };
-    receiver.believes(from, sender.session)
 }
