@@ -28,7 +28,7 @@ use haarb_lab::{roles, sandbox, server::Programs, setup};
 /// Measures haarb beside what people run today
 ///
 /// Everything happens in namespaces that vanish with the program. Peers are used when they are
-/// installed (keepalived, ucarp); otherwise the tables say so.
+/// installed (keepalived and ucarp; rsync and lsyncd); otherwise the tables say so.
 #[derive(Debug, Parser)]
 #[command(name = "haarb-bench", version)]
 struct CommandLine {
@@ -61,23 +61,8 @@ struct FailoverOptions {
     /// Leave CPU time and memory out
     #[arg(long)]
     without_cost: bool,
-    /// Print everything, every single run too, as JSON
-    #[arg(long)]
-    json: bool,
-    /// Write the tables into docs/benchmarks.md
-    #[arg(long)]
-    write_docs: bool,
-    /// That page
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "docs/benchmarks.md",
-        hide = true
-    )]
-    docs: PathBuf,
-    /// Directory of the binaries under test [default: the directory of haarb-bench itself]
-    #[arg(long, value_name = "DIR")]
-    bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,6 +82,13 @@ struct SyncOptions {
     /// Where the replicated directories lie: on a disk, not in memory [default: beside the binaries]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every benchmark takes: what is measured, and where the results go.
+#[derive(Debug, clap::Args)]
+struct Common {
     /// Print everything, every single run too, as JSON
     #[arg(long)]
     json: bool,
@@ -114,6 +106,53 @@ struct SyncOptions {
     /// Directory of the binaries under test [default: the directory of haarb-bench itself]
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
+}
+
+impl Common {
+    /// The programs under test, and our own.
+    fn programs(&self) -> anyhow::Result<Programs> {
+        let helper = std::env::current_exe().context("cannot find my own program file")?;
+        let bin_dir = match &self.bin_dir {
+            Some(dir) => dir
+                .canonicalize()
+                .with_context(|| format!("--bin-dir {}", dir.display()))?,
+            None => helper.parent().map(PathBuf::from).unwrap_or_default(),
+        };
+        setup::check_binaries(&bin_dir)?;
+        Ok(Programs { bin_dir, helper })
+    }
+
+    /// Where git is asked for the revision: above the page in `docs`.
+    fn repository(&self) -> PathBuf {
+        let repository = self.docs.parent().and_then(Path::parent);
+        repository.map_or_else(|| PathBuf::from("."), PathBuf::from)
+    }
+
+    /// Says what came out: `report` is the part of the page that begins with `begin`. Fails where
+    /// nothing was `measured`.
+    fn tell(
+        &self,
+        results: &impl serde::Serialize,
+        begin: &str,
+        report: &str,
+        measured: bool,
+    ) -> anyhow::Result<ExitCode> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(results)?)?;
+        } else {
+            writeln!(out, "\n{report}")?;
+        }
+        if self.write_docs {
+            page::write(&self.docs, begin, report)
+                .with_context(|| format!("cannot write {}", self.docs.display()))?;
+        }
+        Ok(if measured {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
 }
 
 fn parse_replica(name: &str) -> Result<&'static sync::system::System, String> {
@@ -157,40 +196,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// The programs under test, and our own.
-fn programs(bin_dir: Option<&Path>) -> anyhow::Result<Programs> {
-    let helper = std::env::current_exe().context("cannot find my own program file")?;
-    let bin_dir = match bin_dir {
-        Some(dir) => dir
-            .canonicalize()
-            .with_context(|| format!("--bin-dir {}", dir.display()))?,
-        None => helper.parent().map(PathBuf::from).unwrap_or_default(),
-    };
-    setup::check_binaries(&bin_dir)?;
-    Ok(Programs { bin_dir, helper })
-}
-
-/// Where git is asked for the revision: above the page in `docs`.
-fn repository(docs: &Path) -> PathBuf {
-    let repository = docs.parent().and_then(Path::parent);
-    repository.map_or_else(|| PathBuf::from("."), PathBuf::from)
-}
-
 fn sync(options: &SyncOptions) -> anyhow::Result<ExitCode> {
-    let programs = programs(options.bin_dir.as_deref())?;
+    let programs = options.common.programs()?;
     let counts = Counts::new(options.runs, Some(options.runs));
     let peers = [
         ("rsync", "--version"),
         ("lsyncd", "--version"),
         ("ssh", "-V"),
     ];
-    let repository = repository(&options.docs);
+    let repository = options.common.repository();
     let watch = Watch::start(&programs.bin_dir, &repository, counts, &peers);
     let above = options.dir.clone();
     let above = above.unwrap_or_else(|| programs.bin_dir.clone());
     let place = above.join("bench-sync");
     let ground = Ground::new(&place).with_context(|| format!("cannot use {}", place.display()))?;
-    let sandbox = sandbox::enter(&[&programs.bin_dir, &options.docs, &place])?;
+    let sandbox = sandbox::enter(&[&programs.bin_dir, &options.common.docs, &place])?;
     let named = |case: &Case| options.case.iter().any(|wanted| wanted.name == case.name);
     let chosen = |case: &Case| {
         if options.case.is_empty() {
@@ -216,32 +236,20 @@ fn sync(options: &SyncOptions) -> anyhow::Result<ExitCode> {
         },
         watch,
     );
-    let mut out = io::stdout().lock();
-    if options.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&results)?)?;
-    } else {
-        writeln!(out, "\n{}", sync::page::report(&results))?;
-    }
-    if options.write_docs {
-        let part = sync::page::report(&results);
-        page::write(&options.docs, sync::page::BEGIN, &part)
-            .with_context(|| format!("cannot write {}", options.docs.display()))?;
-    }
     let measured = results.cells.iter().any(|cell| !cell.runs.is_empty());
-    Ok(if measured {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let report = sync::page::report(&results);
+    options
+        .common
+        .tell(&results, sync::page::BEGIN, &report, measured)
 }
 
 fn failover(options: &FailoverOptions) -> anyhow::Result<ExitCode> {
-    let programs = programs(options.bin_dir.as_deref())?;
+    let programs = options.common.programs()?;
     let counts = Counts::new(options.runs, options.slow_runs);
     let peers = [("keepalived", "--version"), ("ucarp", "--help")];
-    let repository = repository(&options.docs);
+    let repository = options.common.repository();
     let watch = Watch::start(&programs.bin_dir, &repository, counts, &peers);
-    let sandbox = sandbox::enter(&[&programs.bin_dir, &options.docs])?;
+    let sandbox = sandbox::enter(&[&programs.bin_dir, &options.common.docs])?;
 
     let chosen = |system: &&System| options.only.is_empty() || options.only.contains(system);
     let results = failover::measure(
@@ -257,20 +265,9 @@ fn failover(options: &FailoverOptions) -> anyhow::Result<ExitCode> {
         },
         watch,
     );
-    let mut out = io::stdout().lock();
-    if options.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&results)?)?;
-    } else {
-        writeln!(out, "\n{}", page::report(&results))?;
-    }
-    if options.write_docs {
-        page::write(&options.docs, page::BEGIN, &page::report(&results))
-            .with_context(|| format!("cannot write {}", options.docs.display()))?;
-    }
     let measured = results.cells.iter().any(|cell| !cell.samples.is_empty());
-    Ok(if measured {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let report = page::report(&results);
+    options
+        .common
+        .tell(&results, page::BEGIN, &report, measured)
 }
