@@ -94,7 +94,8 @@ Examples:
     #[command(after_help = "\
 For the cases that haarb leaves to a person: old data with `prefer: consistency`, or a
 neighbour that cannot be judged. With --force it takes the reserve although a rule forbids it:
-make sure first that the other server is off.
+make sure first that the other server is off. It still waits for one that may hold the virtual
+IPs, for as long as a lease can last, and needs the vip-agent and the prober of this server.
 
 Examples:
   haarb promote sip
