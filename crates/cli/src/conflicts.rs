@@ -146,15 +146,20 @@ fn put_back(aside: &Aside) -> Result<&'static str, Failure> {
             aside.name()
         ))
     };
-    if let Some(parent) = now.parent() {
-        std::fs::create_dir_all(parent).map_err(|e| failed(&e))?;
-        let real = parent.canonicalize().map_err(|e| failed(&e))?;
+    // Judged by what is there already: a directory that is made must not lie elsewhere either.
+    let there = now
+        .ancestors()
+        .skip(1)
+        .find(|dir| dir.symlink_metadata().is_ok());
+    if let (Some(there), Some(parent)) = (there, now.parent()) {
+        let real = there.canonicalize().map_err(|e| failed(&e))?;
         let root = aside.root.canonicalize().map_err(|e| failed(&e))?;
         if !real.starts_with(root) {
             return Err(failed(
                 &"its directory is a symlink that leads elsewhere now",
             ));
         }
+        std::fs::create_dir_all(parent).map_err(|e| failed(&e))?;
     }
     if now.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(failed(&"a directory stands in its place now"));

@@ -81,3 +81,16 @@ fn nothing_is_restored_through_a_symlink_or_over_a_directory() {
     assert!(matches!(refused, Failure::Lines(text) if text.contains("a directory stands")));
     assert_eq!(found(&dir).len(), 2);
 }
+
+#[test]
+fn no_directory_is_made_through_a_symlink() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let dir = place();
+    let kept = dir.path().join(PLACE).join("7-now/below/deep");
+    std::fs::create_dir(&kept).unwrap();
+    std::fs::write(kept.join("file"), "kept").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("below")).unwrap();
+    let refused = put_back(&named(&dir, "7-now/below/deep/file")).unwrap_err();
+    assert!(matches!(refused, Failure::Lines(text) if text.contains("leads elsewhere")));
+    assert!(!elsewhere.path().join("deep").exists());
+}
