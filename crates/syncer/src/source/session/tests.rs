@@ -1,6 +1,8 @@
 //! What is known of a sink at a path never outlives a doubt about it.
 
+use super::waiting::RETRY_LONGEST;
 use super::*;
+use crate::source::tree::Change;
 use crate::version::Kind;
 
 fn path(text: &str) -> RelPath {
