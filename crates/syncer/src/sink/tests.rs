@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::message::DirWelcome;
+use crate::path::RelPath;
+use crate::version::{Kind, Version};
 
 struct Scene {
     dir: tempfile::TempDir,
