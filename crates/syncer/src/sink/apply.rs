@@ -4,23 +4,23 @@
 //! directories durable, note of what now stands there. The one thing to know: a crash between
 //! any two of them leaves whole versions only, and the index never claims more than was true.
 
+mod clear;
+mod make;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{self, AtFlags, Dev, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Dev};
 use rustix::io::Errno;
 
 use crate::attributes;
-use crate::decide::{Fate, fate};
 use crate::fence::{Closed, Fence};
 use crate::index::{Entry, Record};
 use crate::message::{Problem, Xattrs};
 use crate::path::RelPath;
-use crate::read::version_on_disk;
-use crate::root::{Found, Root, os, sync_directory};
-use crate::sink::aside;
+use crate::root::{Root, os, sync_directory};
 use crate::sink::tree::Tree;
 use crate::version::{Kind, Version};
 
@@ -231,103 +231,6 @@ impl<'a> Apply<'a> {
         }
     }
 
-    fn make_node(&mut self, path: &RelPath, version: &Version, device: Dev) -> Result<(), OpError> {
-        let tmp = self.root.private(&[b"tmp"])?;
-        let name = "node";
-        let _ = fs::unlinkat(&tmp, name, AtFlags::empty());
-        let kind = match version.kind {
-            Kind::CharDevice => FileType::CharacterDevice,
-            Kind::BlockDevice => FileType::BlockDevice,
-            _ => FileType::Fifo,
-        };
-        fs::mknodat(&tmp, name, kind, Mode::RUSR, device).map_err(|errno| match errno {
-            Errno::PERM if kind != FileType::Fifo => io::Error::other(
-                "a device cannot be made here: haarb-syncer needs to be root with CAP_MKNOD, and a file system that holds devices",
-            ),
-            errno => errno.into(),
-        })?;
-        attributes::apply_node(&tmp, name.as_bytes(), version)?;
-        self.rename_into(&tmp, name, path, version)
-    }
-
-    /// Gives a file that is here another name. Whether it is the right file is judged by its
-    /// content, not by its name.
-    fn link(
-        &mut self,
-        path: &RelPath,
-        to: &RelPath,
-        moved: bool,
-        version: &Version,
-        xattrs: &Xattrs,
-    ) -> Result<(), OpError> {
-        let from = self.root.parent(to).map_err(|_| OpError::NeedContent)?;
-        let Some(found) = self.root.find_at(&from, to.name())? else {
-            return Err(OpError::NeedContent);
-        };
-        let known = self.tree.store.index.entries.get(to);
-        let here = match known.filter(|entry| entry.sig == Some(found.sig)) {
-            Some(entry) => Some(entry.version),
-            None if found.kind == Some(Kind::File) => self.local_version(to)?,
-            None => None,
-        };
-        let same = here.is_some_and(|here| here.same_content(version));
-        // A third name would belong to the new file as well.
-        if !same || (moved && found.linked()) {
-            return Err(OpError::NeedContent);
-        }
-        let certain = known.is_some_and(|entry| entry.sig == Some(found.sig));
-        let tmp = self.root.private(&[b"tmp"])?;
-        let name = "name";
-        let _ = fs::unlinkat(&tmp, name, AtFlags::empty());
-        fs::linkat(&from, os(to.name()), &tmp, name, AtFlags::empty())?;
-        let linked = self.root.find_at(&tmp, name.as_bytes())?;
-        if linked.is_none_or(|linked| linked.mark() != found.mark()) {
-            // Somebody changed it in this moment.
-            let _ = fs::unlinkat(&tmp, name, AtFlags::empty());
-            return Err(OpError::NeedContent);
-        }
-        if here != Some(*version) {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file: File = fs::openat(&tmp, name, flags, Mode::empty())?.into();
-            attributes::apply(&file, version, xattrs)?;
-            file.sync_all()?;
-        }
-        let parent = self.make_parents(path)?;
-        let there = self.root.find_at(&parent, path.name())?;
-        if there.is_some_and(|there| there.sig.ino == found.sig.ino) {
-            // It is the same file already; a rename would do nothing and leave the temporary.
-            fs::unlinkat(&tmp, name, AtFlags::empty())?;
-            self.settled(path, &parent, *version)?;
-        } else {
-            self.rename_into(&tmp, name, path, version)?;
-        }
-        self.tree.linked(path, to);
-        if certain && here == Some(*version) {
-            self.recognise(to)?;
-            self.twins.insert(to.clone(), path.clone());
-        }
-        Ok(())
-    }
-
-    /// A name more or less changed the time stamp of a file that is known: what stands there is
-    /// still what was noted.
-    fn recognise(&mut self, path: &RelPath) -> Result<(), OpError> {
-        let found = self.root.find(path)?;
-        let known = self.tree.store.index.entries.get(path);
-        if let (Some(found), Some(entry)) = (found, known)
-            && let Some(sig) = entry.sig
-            && (sig.ino, sig.size, sig.mtime_ns)
-                == (found.sig.ino, found.sig.size, found.sig.mtime_ns)
-        {
-            let entry = Entry {
-                sig: Some(found.sig),
-                ..entry.clone()
-            };
-            self.note(Record::Put(path.clone(), entry));
-        }
-        Ok(())
-    }
-
     fn rename_into(
         &mut self,
         tmp: &OwnedFd,
@@ -373,217 +276,6 @@ impl<'a> Apply<'a> {
     fn touch(&mut self, path: &RelPath, parent: OwnedFd) {
         self.touched
             .insert(path.parent().unwrap_or_else(RelPath::root), parent);
-    }
-
-    /// The directory that holds `path`, made where it is missing. Its attributes come with
-    /// its own operation.
-    fn make_parents(&mut self, path: &RelPath) -> Result<OwnedFd, OpError> {
-        match self.root.parent(path) {
-            Ok(parent) => return Ok(parent),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        let mut at = RelPath::root();
-        for name in path.parent().unwrap_or_else(RelPath::root).names() {
-            let parent = self.root.walk(&at)?;
-            at = at.join(name).map_err(io::Error::other)?;
-            let found = self.root.find_at(&parent, name)?;
-            if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
-                continue;
-            }
-            self.clear_the_way(&at, &parent)?;
-            self.fence.pass()?;
-            fs::mkdirat(&parent, os(name), Mode::RWXU)?;
-            self.touch(&at, parent);
-        }
-        Ok(self.root.parent(path)?)
-    }
-
-    /// Makes room for nothing, or for a directory: what stands there is removed or moved aside.
-    fn clear_the_way(&mut self, path: &RelPath, parent: &OwnedFd) -> Result<(), OpError> {
-        let Some(found) = self.root.find_at(parent, path.name())? else {
-            return Ok(());
-        };
-        if found.kind == Some(Kind::Directory) {
-            return self.remove_tree(path);
-        }
-        match self.judge(path, &found, None)? {
-            Fate::KeepAside => self.keep(path, parent, &found),
-            Fate::Absent => Ok(()),
-            Fate::Replace | Fate::Same | Fate::Attributes => {
-                self.fence.pass()?;
-                self.remove_known(path, parent, &found)
-            }
-        }
-    }
-
-    pub(super) fn judge(
-        &self,
-        path: &RelPath,
-        found: &Found,
-        incoming: Option<&Version>,
-    ) -> Result<Fate, OpError> {
-        if found.kind.is_none() {
-            // A socket, or what another file system has mounted here: nobody else has it.
-            return Ok(Fate::KeepAside);
-        }
-        let known = self.tree.store.index.entries.get(path);
-        let base = known.map(Entry::base).unwrap_or_default();
-        if let Some(entry) = known
-            && entry.sig == Some(found.sig)
-        {
-            return Ok(fate(Some(&entry.version), &base, incoming));
-        }
-        let local = self.local_version(path)?;
-        Ok(fate(local.as_ref(), &base, incoming))
-    }
-
-    fn local_version(&self, path: &RelPath) -> Result<Option<Version>, OpError> {
-        Ok(version_on_disk(&self.root, path)?.map(|(version, _, _)| version))
-    }
-
-    pub(super) fn keep(
-        &mut self,
-        path: &RelPath,
-        parent: &OwnedFd,
-        found: &Found,
-    ) -> Result<(), OpError> {
-        self.fence.pass()?;
-        let why = if self.tree.store.index.entries.contains_key(path) {
-            "it was changed here and the source has another version"
-        } else {
-            "it was here only"
-        };
-        let from = (parent, path.name());
-        aside::set_aside(&self.root, self.stamp, path, from, found, why)?;
-        self.tree.conflicts += 1;
-        self.tree.found_no_more(path, false);
-        self.note(Record::Remove(path.clone()));
-        Ok(())
-    }
-
-    fn make_directory(
-        &mut self,
-        path: &RelPath,
-        version: &Version,
-        xattrs: &Xattrs,
-    ) -> Result<(), OpError> {
-        let parent = self.make_parents(path)?;
-        let found = self.root.find_at(&parent, path.name())?;
-        let new = found.is_none_or(|found| found.kind != Some(Kind::Directory));
-        if new {
-            self.clear_the_way(path, &parent)?;
-            self.fence.pass()?;
-            fs::mkdirat(&parent, os(path.name()), Mode::RWXU)?;
-        }
-        let at = self.root.walk(path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = fs::openat(&at, ".", flags, Mode::empty())?;
-        attributes::apply(&open, version, xattrs)?;
-        self.settled(path, &parent, *version)?;
-        if new {
-            self.touch(path, parent);
-        }
-        self.touched.insert(path.clone(), at);
-        Ok(())
-    }
-
-    fn set_attributes(
-        &mut self,
-        path: &RelPath,
-        version: &Version,
-        xattrs: &Xattrs,
-    ) -> Result<(), OpError> {
-        let parent = self.root.parent(path).map_err(|_| OpError::NeedContent)?;
-        let Some(found) = self.root.find_at(&parent, path.name())? else {
-            return Err(OpError::NeedContent);
-        };
-        let fate = self.judge(path, &found, Some(version))?;
-        if !matches!(fate, Fate::Same | Fate::Attributes) {
-            return Err(OpError::NeedContent);
-        }
-        self.fence.pass()?;
-        match version.kind {
-            Kind::File => {
-                let file = self.root.open_file(path)?;
-                attributes::apply(&file, version, xattrs)?;
-                file.sync_all()?;
-            }
-            Kind::Symlink => attributes::apply_link(&parent, path.name(), version)?,
-            // A node is small enough to be made anew.
-            Kind::Directory | Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
-                return Err(OpError::NeedContent);
-            }
-        }
-        self.settled(path, &parent, *version)
-    }
-
-    fn delete(&mut self, path: &RelPath) -> Result<(), OpError> {
-        let parent = match self.root.parent(path) {
-            Ok(parent) => parent,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                self.forget(path);
-                return Ok(());
-            }
-            Err(errno) => return Err(errno.into()),
-        };
-        let Some(found) = self.root.find_at(&parent, path.name())? else {
-            self.forget(path);
-            return Ok(());
-        };
-        if found.kind.is_none() {
-            // The source has nothing here, and this kind is not synchronised: it is nobody's
-            // business.
-            return Ok(());
-        }
-        if self.tree.excludes(path, &found) {
-            self.forget(path);
-            return Ok(());
-        }
-        self.clear_the_way(path, &parent)?;
-        self.forget(path);
-        self.touch(path, parent);
-        if let Some(twin) = self.twins.remove(path) {
-            self.recognise(&twin)?;
-        }
-        Ok(())
-    }
-
-    fn forget(&mut self, path: &RelPath) {
-        self.tree.found_no_more(path, false);
-        self.note(Record::Remove(path.clone()));
-    }
-
-    /// Removes a directory with all that is in it, each entry judged by itself.
-    pub(super) fn remove_tree(&mut self, top: &RelPath) -> Result<(), OpError> {
-        // Directories in the order in which they were found: emptied from the last one back.
-        let mut directories = vec![top.clone()];
-        let mut next = 0;
-        while let Some(dir) = directories.get(next).cloned() {
-            next += 1;
-            let at = self.root.walk(&dir)?;
-            for name in self.root.names(&dir)? {
-                let path = dir.join(&name).map_err(io::Error::other)?;
-                let Some(found) = self.root.find_at(&at, &name)? else {
-                    continue;
-                };
-                if found.kind == Some(Kind::Directory) {
-                    directories.push(path);
-                    continue;
-                }
-                self.clear_the_way(&path, &at)?;
-                self.forget(&path);
-            }
-        }
-        for dir in directories.iter().rev() {
-            self.fence.pass()?;
-            let parent = self.root.parent(dir)?;
-            fs::unlinkat(&parent, os(dir.name()), AtFlags::REMOVEDIR)?;
-            self.touched.remove(dir);
-            self.forget(dir);
-            self.touch(dir, parent);
-        }
-        Ok(())
     }
 
     /// Directories whose entries changed get the time back that the source's have, as far as it
