@@ -19,7 +19,7 @@ use super::disk::Disk;
 use crate::index::{Header, Stage};
 use crate::journal::Store;
 use crate::path::RelPath;
-use crate::root::{Found, Place, RootError};
+use crate::root::{Found, Place, Root, RootError};
 use crate::settle::Settling;
 use crate::version::{Kind, Version};
 
@@ -199,9 +199,15 @@ impl Tree {
         found.is_some() && self.exclude.excludes(path.as_path(), directory)
     }
 
-    /// The directory itself cannot be entered.
-    pub(crate) fn stop_at_root(&mut self, error: &RootError) {
-        self.stop(error.to_string(), Until::of(error));
+    /// The directory itself; `None`: it cannot be entered, and is stopped.
+    pub(crate) fn enter(&mut self) -> Option<Root> {
+        match self.place.enter() {
+            Ok(root) => Some(root),
+            Err(error) => {
+                self.stop(error.to_string(), Until::of(&error));
+                None
+            }
+        }
     }
 
     pub(crate) fn stop(&mut self, why: String, until: Until) {

@@ -20,22 +20,19 @@ impl Source {
         };
         let tree = &mut self.trees[large.dir];
         let waited = now.since(large.pending.since);
-        let step = match tree.place.enter() {
-            Ok(root) => large.step(&root, waited).map(|step| {
-                // Gone or replaced while it was read: its own event tells what is there now.
-                let found = root.find(&large.path).ok().flatten();
-                let here = found.is_some_and(|found| large.is(&found));
-                if here || !matches!(step, Step::Done { .. }) {
-                    step
-                } else {
-                    Step::Changed
-                }
-            }),
-            Err(error) => {
-                tree.stop_at_root(&error);
-                return Some(Next::Busy);
-            }
+        let Some(root) = tree.enter() else {
+            return Some(Next::Busy);
         };
+        let step = large.step(&root, waited).map(|step| {
+            // Gone or replaced while it was read: its own event tells what is there now.
+            let found = root.find(&large.path).ok().flatten();
+            let here = found.is_some_and(|found| large.is(&found));
+            if here || !matches!(step, Step::Done { .. }) {
+                step
+            } else {
+                Step::Changed
+            }
+        });
         match step {
             Ok(Step::Send(message)) => {
                 session.large = Some(large);
@@ -127,14 +124,11 @@ impl Source {
         let transfer = session.transfers;
         let tree = &mut self.trees[number];
         let vanished = &session.dirs[number].vanished;
-        let begun = match tree.place.enter() {
-            Ok(root) => Outgoing::begin(&root, number, path.clone(), pending.clone(), transfer)
-                .map(|large| large.map(|large| large.perhaps_renamed(vanished))),
-            Err(error) => {
-                tree.stop_at_root(&error);
-                return Some(Next::Busy);
-            }
+        let Some(root) = tree.enter() else {
+            return Some(Next::Busy);
         };
+        let begun = Outgoing::begin(&root, number, path.clone(), pending.clone(), transfer)
+            .map(|large| large.map(|large| large.perhaps_renamed(vanished)));
         match begun {
             // Being rewritten at this moment: its events will tell when that is over.
             Ok(Some(large))

@@ -40,16 +40,13 @@ impl Source {
         };
         let tree = &mut self.trees[number];
         let dir = &mut session.dirs[number];
-        let looked = match tree.place.enter() {
-            Ok(root) => match root.find(&path) {
-                // For the sink it is gone. What it leaves out itself, it keeps.
-                Ok(found) if found.is_some() && tree.excludes(&path, found) => Ok(Look::Absent),
-                _ => look(&root, &path),
-            },
-            Err(error) => {
-                tree.stop_at_root(&error);
-                return Next::Busy;
-            }
+        let Some(root) = tree.enter() else {
+            return Next::Busy;
+        };
+        let looked = match root.find(&path) {
+            // For the sink it is gone. What it leaves out itself, it keeps.
+            Ok(found) if found.is_some() && tree.excludes(&path, found) => Ok(Look::Absent),
+            _ => look(&root, &path),
         };
         match looked {
             Err(error) => {

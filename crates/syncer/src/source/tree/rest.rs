@@ -37,12 +37,8 @@ impl Tree {
         if ripe.is_empty() {
             return Vec::new();
         }
-        let root = match self.place.enter() {
-            Ok(root) => root,
-            Err(error) => {
-                self.stop_at_root(&error);
-                return Vec::new();
-            }
+        let Some(root) = self.enter() else {
+            return Vec::new();
         };
         let mut changes = Vec::new();
         for ripe in ripe {
@@ -131,12 +127,8 @@ impl Tree {
         if !self.stamps.values().any(due) {
             return Vec::new();
         }
-        let root = match self.place.enter() {
-            Ok(root) => root,
-            Err(error) => {
-                self.stop_at_root(&error);
-                return Vec::new();
-            }
+        let Some(root) = self.enter() else {
+            return Vec::new();
         };
         let mut changes = Vec::new();
         let (due, later): (BTreeMap<_, _>, _) = std::mem::take(&mut self.stamps)

@@ -33,14 +33,10 @@ impl Tree {
 
     /// Looks at some of the directories that wait for it. Returns what turned out to differ.
     pub(crate) fn visit(&mut self, watch: &mut dyn Watch, now: Mono) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let root = match self.place.enter() {
-            Ok(root) => root,
-            Err(error) => {
-                self.stop_at_root(&error);
-                return changes;
-            }
+        let Some(root) = self.enter() else {
+            return Vec::new();
         };
+        let mut changes = Vec::new();
         let mut entries = 0;
         while entries < VISIT_ENTRIES
             && let Some(dir) = self.to_visit.pop_front()
