@@ -130,6 +130,18 @@ pub(crate) enum Refusal {
     Directories,
 }
 
+/// One more name of a file that the sink has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewName {
+    /// Under which name it has the file.
+    pub(crate) to: RelPath,
+    /// It was renamed: the other name will go or get another file. Only for a file that has
+    /// no third name.
+    pub(crate) moved: bool,
+    pub(crate) version: Version,
+    pub(crate) xattrs: Xattrs,
+}
+
 /// A piece of a large file, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
@@ -186,12 +198,7 @@ pub(crate) enum Down {
         seq: u64,
         dir: u16,
         path: RelPath,
-        to: RelPath,
-        /// It was renamed: the other name will go or get another file. Only for a file that has
-        /// no third name.
-        moved: bool,
-        version: Version,
-        xattrs: Xattrs,
+        name: NewName,
     },
     /// Gone, with everything below.
     Delete {

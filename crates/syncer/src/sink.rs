@@ -209,19 +209,8 @@ impl Sink {
                 seq,
                 dir,
                 path,
-                to,
-                moved,
-                version,
-                xattrs,
-            } => {
-                let op = Op::Link {
-                    to,
-                    moved,
-                    version,
-                    xattrs,
-                };
-                self.stage(seq, dir, path, op, 0)
-            }
+                name,
+            } => self.stage(seq, dir, path, Op::Link(name), 0),
             Down::Delete { seq, dir, path } => self.stage(seq, dir, path, Op::Delete, 0),
             Down::Begin {
                 transfer,

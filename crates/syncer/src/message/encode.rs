@@ -1,6 +1,8 @@
 //! The messages as bytes: a tag, then the fields in their order, little-endian.
 
-use super::{DirHello, DirWelcome, Down, Hello, PROTOCOL, Piece, Problem, Refusal, Up, Xattrs};
+use super::{
+    DirHello, DirWelcome, Down, Hello, NewName, PROTOCOL, Piece, Problem, Refusal, Up, Xattrs,
+};
 use crate::codec::{Bytes, Malformed, put_bytes, put_option, put_path, put_version};
 use crate::compare::Listed;
 use crate::path::RelPath;
@@ -252,16 +254,13 @@ impl Down {
                 seq,
                 dir,
                 path,
-                to,
-                moved,
-                version,
-                xattrs,
+                name,
             } => {
                 head(&mut out, 14, *seq, *dir, path);
-                put_path(&mut out, to);
-                out.push(u8::from(*moved));
-                put_version(&mut out, version);
-                put_xattrs(&mut out, xattrs);
+                put_path(&mut out, &name.to);
+                out.push(u8::from(name.moved));
+                put_version(&mut out, &name.version);
+                put_xattrs(&mut out, &name.xattrs);
             }
             Self::Delete { seq, dir, path } => head(&mut out, 7, *seq, *dir, path),
             Self::Begin {
@@ -394,10 +393,12 @@ impl Down {
                 seq: b.u64()?,
                 dir: b.u16()?,
                 path: b.entry_path()?,
-                to: b.entry_path()?,
-                moved: b.bool()?,
-                version: b.version()?,
-                xattrs: xattrs(&mut b)?,
+                name: NewName {
+                    to: b.entry_path()?,
+                    moved: b.bool()?,
+                    version: b.version()?,
+                    xattrs: xattrs(&mut b)?,
+                },
             },
             _ => return Err(Malformed("unknown message")),
         };

@@ -96,10 +96,12 @@ fn any_down() -> impl Strategy<Value = Down> {
                 seq,
                 dir,
                 path,
-                to,
-                moved: dir % 2 == 0,
-                version,
-                xattrs
+                name: NewName {
+                    to,
+                    moved: dir % 2 == 0,
+                    version,
+                    xattrs
+                }
             }
         ),
         op().prop_map(|(seq, dir, path)| Down::Delete { seq, dir, path }),

@@ -72,9 +72,10 @@ impl World {
                             self.sent.insert(*seq, (path.clone(), hash));
                         }
                         Down::Link {
-                            seq, path, version, ..
+                            seq, path, name, ..
                         } => {
-                            self.sent.insert(*seq, (path.clone(), Some(version.hash)));
+                            let hash = Some(name.version.hash);
+                            self.sent.insert(*seq, (path.clone(), hash));
                         }
                         Down::Delete { seq, path, .. } => {
                             self.sent.insert(*seq, (path.clone(), None));

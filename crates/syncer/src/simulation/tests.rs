@@ -197,7 +197,7 @@ fn after_renames(
 
 /// How many files were sent as links, and how many as content.
 fn costs(sent: &[Down]) -> (usize, usize) {
-    let is_link = |message: &&Down| matches!(message, Down::Link { moved: true, .. });
+    let is_link = |message: &&Down| matches!(message, Down::Link { name, .. } if name.moved);
     let is_content = |message: &&Down| match message {
         Down::Put { version, .. } => version.kind == Kind::File,
         message => matches!(message, Down::Part { .. }),

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::attributes;
 use crate::fence::{Closed, Fence};
 use crate::index::{Entry, Record};
-use crate::message::{Problem, Xattrs};
+use crate::message::{NewName, Problem, Xattrs};
 use crate::path::RelPath;
 use crate::root::{Root, os, sync_directory};
 use crate::sink::tree::Tree;
@@ -61,13 +61,7 @@ pub(crate) enum Op {
         version: Version,
         xattrs: Xattrs,
     },
-    /// Another name of a file that is here. `moved`: the other name is on its way out.
-    Link {
-        to: RelPath,
-        moved: bool,
-        version: Version,
-        xattrs: Xattrs,
-    },
+    Link(NewName),
     Delete,
     /// It failed before it came to this.
     Failed(Problem),
@@ -189,7 +183,7 @@ impl<'a> Apply<'a> {
             Op::File { version, .. }
             | Op::Symlink { version, .. }
             | Op::Node { version, .. }
-            | Op::Link { version, .. } => *version,
+            | Op::Link(NewName { version, .. }) => *version,
             Op::Directory { .. } | Op::Meta { .. } | Op::Delete | Op::Failed(_) => return None,
         };
         let before = self.tree.store.index.base(&staged.path);
@@ -219,12 +213,7 @@ impl<'a> Apply<'a> {
             Op::Node { version, device } => self.make_node(path, &version, device),
             Op::Directory { version, xattrs } => self.make_directory(path, &version, &xattrs),
             Op::Meta { version, xattrs } => self.set_attributes(path, &version, &xattrs),
-            Op::Link {
-                to,
-                moved,
-                version,
-                xattrs,
-            } => self.link(path, &to, moved, &version, &xattrs),
+            Op::Link(name) => self.link(path, &name),
             Op::Delete => self.delete(path),
             Op::Failed(Problem::NeedContent) => Err(OpError::NeedContent),
             Op::Failed(Problem::Failed(text)) => Err(io::Error::other(text).into()),

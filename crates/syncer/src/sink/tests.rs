@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::message::DirWelcome;
+use crate::message::{DirWelcome, NewName};
 use crate::path::RelPath;
 use crate::version::{Kind, Version};
 
@@ -114,10 +114,12 @@ impl Scene {
             seq,
             dir: 0,
             path: path(name),
-            to: path(to),
-            moved: true,
-            version: file(content.as_bytes()),
-            xattrs: Vec::new(),
+            name: NewName {
+                to: path(to),
+                moved: true,
+                version: file(content.as_bytes()),
+                xattrs: Vec::new(),
+            },
         });
     }
 

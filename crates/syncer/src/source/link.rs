@@ -10,7 +10,7 @@ use super::disk::Known;
 use super::session::{Pending, Sent, Session, SessionDir};
 use super::{Next, Source};
 use crate::attributes::read_xattrs;
-use crate::message::{Down, Xattrs};
+use crate::message::{Down, NewName, Xattrs};
 use crate::path::RelPath;
 use crate::read::Whole;
 use crate::root::{Found, Root};
@@ -33,12 +33,9 @@ enum Way {
 /// A link to send.
 pub(super) struct Link {
     pub(super) path: RelPath,
-    pub(super) to: RelPath,
-    pub(super) moved: bool,
-    pub(super) version: Version,
+    pub(super) name: NewName,
     /// How the version is recognised here; `None`: it is read again.
     pub(super) sig: Option<Sig>,
-    pub(super) xattrs: Xattrs,
 }
 
 impl Source {
@@ -87,11 +84,13 @@ impl Source {
         session.dirs[number].sending(number as u16, &path, false);
         let link = Link {
             path,
-            to,
-            moved: false,
-            version,
+            name: NewName {
+                to,
+                moved: false,
+                version,
+                xattrs,
+            },
             sig: (!doubt).then_some(found.sig),
-            xattrs,
         };
         Ok(Next::Send(send_link(session, number, link, pending)))
     }
@@ -164,11 +163,13 @@ impl Source {
         dir.sending(number as u16, path, false);
         let link = Link {
             path: path.clone(),
-            to,
-            moved: true,
-            version: whole.version,
+            name: NewName {
+                to,
+                moved: true,
+                version: whole.version,
+                xattrs: whole.xattrs.clone(),
+            },
             sig: (!whole.doubt).then_some(whole.sig),
-            xattrs: whole.xattrs.clone(),
         };
         Some(send_link(session, number, link, pending.clone()))
     }
@@ -193,19 +194,16 @@ pub(super) fn send_link(
 ) -> Down {
     let sent = Sent::Put {
         path: link.path.clone(),
-        version: link.version,
+        version: link.name.version,
         sig: link.sig,
-        to: Some(link.to.clone()),
+        to: Some(link.name.to.clone()),
     };
     let seq = session.number(number, sent, pending);
     Down::Link {
         seq,
         dir: number as u16,
         path: link.path,
-        to: link.to,
-        moved: link.moved,
-        version: link.version,
-        xattrs: link.xattrs,
+        name: link.name,
     }
 }
 

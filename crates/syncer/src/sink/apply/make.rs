@@ -14,7 +14,7 @@ use super::{Apply, OpError};
 use crate::attributes;
 use crate::decide::Fate;
 use crate::index::{Entry, Record};
-use crate::message::Xattrs;
+use crate::message::{NewName, Xattrs};
 use crate::path::RelPath;
 use crate::root::os;
 use crate::version::{Kind, Version};
@@ -102,14 +102,13 @@ impl Apply<'_> {
 
     /// Gives a file that is here another name. Whether it is the right file is judged by its
     /// content, not by its name.
-    pub(super) fn link(
-        &mut self,
-        path: &RelPath,
-        to: &RelPath,
-        moved: bool,
-        version: &Version,
-        xattrs: &Xattrs,
-    ) -> Result<(), OpError> {
+    pub(super) fn link(&mut self, path: &RelPath, new: &NewName) -> Result<(), OpError> {
+        let NewName {
+            to,
+            moved,
+            version,
+            xattrs,
+        } = new;
         let from = self.root.parent(to).map_err(|_| OpError::NeedContent)?;
         let Some(found) = self.root.find_at(&from, to.name())? else {
             return Err(OpError::NeedContent);
@@ -122,7 +121,7 @@ impl Apply<'_> {
         };
         let same = here.is_some_and(|here| here.same_content(version));
         // A third name would belong to the new file as well.
-        if !same || (moved && found.linked()) {
+        if !same || (*moved && found.linked()) {
             return Err(OpError::NeedContent);
         }
         let certain = known.is_some_and(|entry| entry.sig == Some(found.sig));

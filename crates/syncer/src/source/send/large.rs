@@ -6,7 +6,7 @@
 use haarb_model::Mono;
 
 use super::PATIENCE;
-use crate::message::Down;
+use crate::message::{Down, NewName};
 use crate::source::disk::Known;
 use crate::source::large::{Outgoing, Step};
 use crate::source::link::{Link, send_link};
@@ -70,11 +70,13 @@ impl Source {
                     dir.sending(large.dir as u16, &large.path, false);
                     let link = Link {
                         path: large.path,
-                        to,
-                        moved: true,
-                        version,
+                        name: NewName {
+                            to,
+                            moved: true,
+                            version,
+                            xattrs,
+                        },
                         sig: (!doubt).then_some(sig),
-                        xattrs,
                     };
                     let message = send_link(session, large.dir, link, large.pending);
                     return Some(Next::Send(message));
