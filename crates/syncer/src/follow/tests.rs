@@ -11,7 +11,6 @@ use crate::ChannelKey;
 use crate::channel::{Sealer, respond};
 use crate::codec::put_bytes;
 use crate::counters::{ESCAPE, OVERSIZED};
-use crate::message::{DirWelcome, PROTOCOL};
 use crate::path::RelPath;
 use crate::version::{Kind, Version};
 
@@ -91,17 +90,7 @@ impl Hostile {
             Up::decode(&opener.receive().unwrap()).unwrap(),
             Up::Hello(_)
         ) {}
-        let welcome = Down::Welcome {
-            protocol: PROTOCOL,
-            node: "alpha".into(),
-            epoch: 1,
-            directories: vec![DirWelcome {
-                lineage: [1; 16],
-                error: String::new(),
-                exclude: Vec::new(),
-            }],
-        };
-        sealer.send(&welcome.encode()).unwrap();
+        sealer.send(&Down::welcome_by_alpha().encode()).unwrap();
         (sealer, opener)
     }
 

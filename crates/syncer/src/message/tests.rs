@@ -6,6 +6,22 @@ use super::*;
 use crate::codec::{Malformed, put_bytes};
 use crate::version::Kind;
 
+impl Down {
+    /// As alpha welcomes a sink to its one directory.
+    pub(crate) fn welcome_by_alpha() -> Self {
+        Self::Welcome {
+            protocol: PROTOCOL,
+            node: "alpha".into(),
+            epoch: 1,
+            directories: vec![DirWelcome {
+                lineage: [1; 16],
+                error: String::new(),
+                exclude: Vec::new(),
+            }],
+        }
+    }
+}
+
 fn any_version() -> impl Strategy<Value = Version> {
     (
         prop_oneof![

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::message::{DirWelcome, NewName};
+use crate::message::NewName;
 use crate::path::RelPath;
 use crate::version::{Kind, Version};
 
@@ -60,18 +60,7 @@ impl Scene {
     fn begin(&mut self) {
         self.sink.hello(|| true);
         self.seq = 0;
-        self.sink
-            .take(Down::Welcome {
-                protocol: PROTOCOL,
-                node: "alpha".into(),
-                epoch: 1,
-                directories: vec![DirWelcome {
-                    lineage: [1; 16],
-                    error: String::new(),
-                    exclude: Vec::new(),
-                }],
-            })
-            .unwrap();
+        self.sink.take(Down::welcome_by_alpha()).unwrap();
     }
 
     fn say(&mut self, message: impl FnOnce(u64) -> Down) {
