@@ -4,7 +4,6 @@
 //! watch for a new directory some time after it told of it, and what is created in between is
 //! never told. The one thing to know: events are hints; whoever takes them looks at the disk.
 
-use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +65,6 @@ impl Inbox {
 /// A watch on the directories of a reserve.
 pub(crate) struct Inotify {
     watcher: INotifyWatcher,
-    sealed: BTreeSet<PathBuf>,
 }
 
 impl Inotify {
@@ -88,10 +86,7 @@ impl Inotify {
         };
         let watcher = INotifyWatcher::new(handler, Config::default())
             .map_err(|e| format!("changes cannot be watched: {}", explain(&e)))?;
-        Ok(Self {
-            watcher,
-            sealed: BTreeSet::new(),
-        })
+        Ok(Self { watcher })
     }
 }
 
@@ -119,10 +114,8 @@ impl Watch for Inotify {
     fn mark(&mut self, root: &Path, number: u64) -> Result<(), String> {
         let place = Place::new(root.into()).enter().map_err(|e| e.to_string())?;
         let at = place.private(&[SEAL]).map_err(|e| e.to_string())?;
-        if !self.sealed.contains(root) {
-            self.watch(&root.join(os(PRIVATE)).join(os(SEAL)))?;
-            self.sealed.insert(root.into());
-        }
+        // Each time: it may be another one than before.
+        self.watch(&root.join(os(PRIVATE)).join(os(SEAL)))?;
         let name = number.to_string();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         fs::openat(&at, name.as_str(), flags, Mode::RUSR | Mode::WUSR)

@@ -91,3 +91,11 @@ fn a_moved_directory_is_watched_again_under_its_new_name() {
         "told: {told:?}"
     );
 }
+
+#[test]
+fn a_mark_comes_also_after_our_own_place_was_removed() {
+    let mut watched = Watched::new();
+    watched.told(1);
+    std::fs::remove_dir_all(watched.dir.path().join(".haarb")).unwrap();
+    watched.told(2);
+}
