@@ -164,7 +164,10 @@ impl Source {
                 WatchEvent::Lost => {
                     tracing::warn!("events were lost: everything is looked at again");
                     for dir in 0..self.trees.len() {
-                        self.trees[dir].look_again();
+                        let tree = &mut self.trees[dir];
+                        tree.look_again();
+                        // A mark on its way may be lost, too: nothing waits for it.
+                        tree.making = tree.marked;
                         self.seal(dir);
                         for session in self.sessions.values_mut() {
                             session.dirs[dir].doubt_all();

@@ -1,6 +1,7 @@
 //! Random worlds that must converge and lose nothing, and single ones in which one thing happens.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use haarb_model::Span;
@@ -9,6 +10,7 @@ use super::tree::contents;
 use super::{EARLY, LATE, World, number};
 use crate::message::Down;
 use crate::settle::Hint;
+use crate::source::WatchEvent;
 use crate::version::Kind;
 
 fn play(seed: u64) -> usize {
@@ -292,4 +294,39 @@ fn a_change_that_hides_behind_a_new_name_is_seen() {
         }
     }
     panic!("{:#?}", world.trees());
+}
+
+/// Events are lost, the mark among them for which a file waits.
+#[test]
+fn a_lost_mark_holds_nothing_up() {
+    let mut world = World::new(4);
+    let root = world.roots[0].path().to_owned();
+    world.start_source();
+    world.settle();
+    std::fs::write(root.join("file"), "new").unwrap();
+    world.note_had(0);
+    // So late that it was told, so early that its time stamp proves nothing.
+    let written = root.join("file").metadata().unwrap();
+    world
+        .wall
+        .set(written.ctime() * 1_000_000_000 + written.ctime_nsec());
+    for hint in [Hint::Written, Hint::Closed] {
+        world.watch.tell(&root, Path::new("file"), hint);
+    }
+    let is_mark = |event: &WatchEvent| matches!(event, WatchEvent::Marked { .. });
+    while !world.watch.events.lock().unwrap().iter().any(is_mark) {
+        world.now += Span::from_millis(1);
+        world.step_source();
+    }
+    *world.watch.events.lock().unwrap() = [WatchEvent::Lost].into();
+    for _ in 0..5000 {
+        world.now += Span::from_millis(1);
+        world.step_source();
+        world.step_sink();
+        let [alpha, beta] = world.trees();
+        if alpha == beta && world.is_in_sync() {
+            return;
+        }
+    }
+    panic!("{:?}\n{}", world.report(), world.source.unwrap().describe());
 }
