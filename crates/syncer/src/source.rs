@@ -25,7 +25,7 @@ use crate::message::{DirWelcome, Down, Hello, PROTOCOL, Refusal};
 use crate::path::RelPath;
 use crate::settle::Hint;
 use crate::sink::count_conflicts;
-use session::{Sent, Session};
+use session::Session;
 pub(crate) use tree::Watch;
 use tree::{Change, Tree};
 
@@ -339,16 +339,7 @@ impl Source {
                 .chain(tree.settling.oldest());
             let since = since.min().unwrap_or(now);
             tree.behind_since = Some(tree.behind_since.unwrap_or(since).min(since));
-            let d = &session.dirs[dir];
-            let waiting = d.live.keys().chain(d.bulk.keys()).chain(d.retry.keys());
-            let waiting = waiting.chain(d.deletes.keys()).chain(d.large.keys());
-            let waiting = waiting.cloned();
-            let flying = session.inflight.iter().filter(|i| i.dir == dir);
-            let flying = flying.filter_map(|i| match &i.sent {
-                Sent::Put { path, .. } | Sent::Delete { path } => Some(path.clone()),
-                Sent::Mark => None,
-            });
-            tree.missed.extend(waiting.chain(flying));
+            tree.missed.extend(session.lacking(dir).cloned());
         }
     }
 }

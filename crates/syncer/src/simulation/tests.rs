@@ -330,3 +330,35 @@ fn a_lost_mark_holds_nothing_up() {
     }
     panic!("{:?}\n{}", world.report(), world.source.unwrap().describe());
 }
+
+/// What was on its way when the link broke is still to be sent, a large file and one that waits
+/// for a mark included.
+#[test]
+fn what_waits_when_the_link_breaks_is_counted() {
+    let mut world = World::new(4);
+    let root = world.roots[0].path().to_owned();
+    world.start_source();
+    world.settle();
+    std::fs::write(root.join("large"), vec![1; 3_000_000]).unwrap();
+    world.watch.tell(&root, Path::new("large"), Hint::Other);
+    world.wall.set(LATE);
+    while world.down.is_empty() {
+        world.now += Span::from_millis(1);
+        world.step_source();
+    }
+    std::fs::write(root.join("file"), "new").unwrap();
+    let written = root.join("file").metadata().unwrap();
+    world
+        .wall
+        .set(written.ctime() * 1_000_000_000 + written.ctime_nsec());
+    for hint in [Hint::Written, Hint::Closed] {
+        world.watch.tell(&root, Path::new("file"), hint);
+    }
+    let is_mark = |event: &WatchEvent| matches!(event, WatchEvent::Marked { .. });
+    while !world.watch.events.lock().unwrap().iter().any(is_mark) {
+        world.now += Span::from_millis(1);
+        world.step_source();
+    }
+    world.cut();
+    assert_eq!(world.report().directories[0].pending_files, 2);
+}

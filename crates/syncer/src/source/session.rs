@@ -249,6 +249,18 @@ impl Session {
             || large.is_some_and(|l| l.dir == dir && l.path == *path)
     }
 
+    /// The paths of a directory that the sink may lack, as far as they are known; some twice.
+    pub(crate) fn lacking(&self, dir: usize) -> impl Iterator<Item = &RelPath> {
+        let flying = self.inflight.iter().filter(move |i| i.dir == dir);
+        let flying = flying.filter_map(|i| match &i.sent {
+            Sent::Put { path, .. } | Sent::Delete { path } => Some(path),
+            Sent::Mark => None,
+        });
+        let large = self.large.iter().filter(move |l| l.dir == dir);
+        let large = large.map(|large| &large.path);
+        self.dirs[dir].paths().chain(flying).chain(large)
+    }
+
     /// How many paths of a directory are not acknowledged.
     pub(crate) fn unacknowledged(&self, dir: usize) -> usize {
         let flying = self

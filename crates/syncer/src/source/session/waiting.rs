@@ -231,6 +231,15 @@ impl SessionDir {
         retry.chain(deletes).min()
     }
 
+    /// Every path that waits.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        let plain = [&self.live, &self.bulk, &self.large];
+        let timed = [&self.deletes, &self.retry];
+        let plain = plain.into_iter().flat_map(|map| map.keys());
+        let timed = timed.into_iter().flat_map(|map| map.keys());
+        plain.chain(timed).chain(self.unproven.keys())
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.live.len()
             + self.bulk.len()
