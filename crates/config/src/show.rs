@@ -11,7 +11,7 @@ use haarb_model::{Prefer, Timing};
 
 use crate::duration::exact;
 use crate::timing::{KEYS, Slot, slot};
-use crate::{Config, Network, Node, Reserve, Service, ServiceKind, Watchdog};
+use crate::{Config, DeletionLimit, Network, Node, Reserve, Service, ServiceKind, Watchdog};
 
 impl Config {
     /// The effective configuration, defaults included, in the form of the file.
@@ -116,7 +116,11 @@ fn reserve(out: &mut String, reserve: &Reserve) {
             [] => String::new(),
             patterns => format!(", exclude: {}", list(patterns)),
         };
-        let _ = writeln!(out, "      - {{ path: {path}{exclude} }}");
+        let limit = match directory.deletion_limit {
+            limit if limit == DeletionLimit::default() => String::new(),
+            limit => format!(", deletion-limit: {limit}"),
+        };
+        let _ = writeln!(out, "      - {{ path: {path}{exclude}{limit} }}");
     }
     if !reserve.services.is_empty() {
         out.push_str("    services:\n");

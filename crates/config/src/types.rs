@@ -109,6 +109,76 @@ pub struct Directory {
     pub path: PathBuf,
     /// What is left out of it.
     pub exclude: Excludes,
+    /// How many files may vanish from it at once without a question (default 50%).
+    pub deletion_limit: DeletionLimit,
+}
+
+/// How many files may vanish from a directory at once before the deletions are held back on the
+/// active server, until an operator confirms them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletionLimit {
+    /// Every deletion is carried out: a spool that is emptied in one go.
+    None,
+    /// This part of the files, 1 to 99 per cent; a directory with fewer than
+    /// [`DeletionLimit::FEW`] files is too small to be judged by it.
+    Percent(u8),
+    /// So many files, however many there are.
+    Files(u64),
+}
+
+impl DeletionLimit {
+    /// Below so many files a part of them says nothing.
+    pub const FEW: u64 = 1000;
+
+    /// How many of `files` may vanish; `None`: all.
+    #[must_use]
+    pub fn of(self, files: u64) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Percent(_) if files < Self::FEW => None,
+            Self::Percent(percent) => {
+                let most = u128::from(files) * u128::from(percent) / 100;
+                Some(u64::try_from(most).unwrap_or(u64::MAX))
+            }
+            Self::Files(most) => Some(most),
+        }
+    }
+}
+
+impl Default for DeletionLimit {
+    fn default() -> Self {
+        Self::Percent(50)
+    }
+}
+
+impl std::fmt::Display for DeletionLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Files(files) => write!(f, "{files}"),
+        }
+    }
+}
+
+impl std::str::FromStr for DeletionLimit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        if let Some(percent) = text.strip_suffix('%') {
+            return match percent.parse() {
+                Ok(percent @ 1..=99) => Ok(Self::Percent(percent)),
+                _ => Err("is not between 1% and 99%"),
+            };
+        }
+        match text.parse() {
+            Ok(files @ 1..) => Ok(Self::Files(files)),
+            _ => Err("is neither a part of the files, nor a number of them, nor none"),
+        }
+    }
 }
 
 /// One service.

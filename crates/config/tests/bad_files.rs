@@ -25,6 +25,41 @@ fn report(text: &str, expected: &Expect) {
 }
 
 #[test]
+fn deletion_limits() {
+    let check_one = |limit: &str, expected: &Expect| {
+        let directory = format!("- {{ path: /srv/sip, deletion-limit: {limit} }}");
+        check(&[("- { path: /srv/sip }", &directory)], expected);
+    };
+    for good in ["none", "1%", "99%", "1", "5000"] {
+        check_one(good, &expect!["accepted"]);
+        let directory = format!("- {{ path: /srv/sip, deletion-limit: {good} }}");
+        let text = GOOD.replacen("- { path: /srv/sip }", &directory, 1);
+        let config = Config::parse(&text, "h.yaml").unwrap();
+        assert_eq!(Config::parse(&config.to_yaml(), "shown").unwrap(), config);
+        let limit = config.reserves[0].directories[0].deletion_limit;
+        assert_eq!(limit.to_string(), good);
+    }
+    check_one(
+        "100%",
+        &expect![[
+            r#"h.yaml:25:43: deletion-limit "100%" is not between 1% and 99%; write a part such as 50%, a number of files such as 200, or none"#
+        ]],
+    );
+    check_one(
+        "0",
+        &expect![[
+            r#"h.yaml:25:43: deletion-limit "0" is neither a part of the files, nor a number of them, nor none; write a part such as 50%, a number of files such as 200, or none"#
+        ]],
+    );
+    check_one(
+        "many",
+        &expect![[
+            r#"h.yaml:25:43: deletion-limit "many" is neither a part of the files, nor a number of them, nor none; write a part such as 50%, a number of files such as 200, or none"#
+        ]],
+    );
+}
+
+#[test]
 fn excludes() {
     let check_one = |exclude: &str, expected: &Expect| {
         let directory = format!("- {{ path: /srv/sip, exclude: {exclude} }}");

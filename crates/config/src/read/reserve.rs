@@ -9,7 +9,7 @@ use haarb_model::{Prefer, ReserveName, Span, VipSpec};
 use crate::check::Positions;
 use crate::fields::{self, Fields, Problems, cut, repeated};
 use crate::tree::{Kind, Tree};
-use crate::{Directory, Excludes, Reserve, Service, ServiceKind};
+use crate::{DeletionLimit, Directory, Excludes, Reserve, Service, ServiceKind};
 
 const RESERVE: [&str; 7] = [
     "name",
@@ -164,7 +164,12 @@ fn directories(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Ve
         return directories;
     };
     for item in fields::list(tree, "directories", p) {
-        let Some(f) = Fields::new(item, "a directory", &["path", "exclude"], p) else {
+        let Some(f) = Fields::new(
+            item,
+            "a directory",
+            &["path", "exclude", "deletion-limit"],
+            p,
+        ) else {
             continue;
         };
         let Some(tree) = f.need("path", "/srv/sip", p) else {
@@ -185,9 +190,22 @@ fn directories(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Ve
             },
         );
         let exclude = excludes(&f, p);
+        let deletion_limit = f.get("deletion-limit").and_then(|tree| {
+            fields::parsed(
+                tree,
+                "deletion-limit",
+                "write a part such as 50%, a number of files such as 200, or none",
+                p,
+                str::parse::<DeletionLimit>,
+            )
+        });
         if let Some(path) = path {
             at.directories.push(tree.pos);
-            directories.push(Directory { path, exclude });
+            directories.push(Directory {
+                path,
+                exclude,
+                deletion_limit: deletion_limit.unwrap_or_default(),
+            });
         }
     }
     directories
