@@ -400,6 +400,8 @@ impl From<&DirectoryReport> for v1::Directory {
             state,
             lag_ms,
             pending_files,
+            held_deletions,
+            failing,
             error,
         } = directory;
         Self {
@@ -408,6 +410,8 @@ impl From<&DirectoryReport> for v1::Directory {
             lag_ms: *lag_ms,
             pending_files: *pending_files,
             error: error.clone(),
+            held_deletions: *held_deletions,
+            failing: *failing,
         }
     }
 }
@@ -435,6 +439,8 @@ fn directory_from_wire(wire: v1::Directory) -> Result<DirectoryReport, Invalid> 
         state: DirectoryState::from_wire(wire.state)?,
         lag_ms: wire.lag_ms,
         pending_files: wire.pending_files,
+        held_deletions: wire.held_deletions,
+        failing: wire.failing,
         error: wire.error,
     })
 }

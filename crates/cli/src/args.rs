@@ -267,6 +267,18 @@ Examples:
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Say that a mass deletion which is held back is meant so
+    #[command(after_help = "\
+When more files vanish at once than `deletion-limit` of the directory allows, the standbys keep
+them until you say this on the active server. What vanishes later is judged anew.
+
+Example:
+  haarb sync confirm /srv/sip")]
+    Confirm {
+        /// The replicated directory
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

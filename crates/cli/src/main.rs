@@ -7,6 +7,7 @@
 mod args;
 mod command;
 mod config;
+mod confirm;
 mod conflicts;
 mod control;
 mod events;
@@ -56,6 +57,9 @@ fn act(args: Args) -> Result<(), Failure> {
         Command::Sync {
             command: SyncCommand::Test { paths },
         } => sync::test(&options, &paths),
+        Command::Sync {
+            command: SyncCommand::Confirm { directory },
+        } => confirm::confirm(&options, &directory),
         Command::Key {
             command: KeyCommand::Generate { file },
         } => {

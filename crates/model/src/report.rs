@@ -317,6 +317,11 @@ pub struct DirectoryReport {
     pub lag_ms: u64,
     /// Files not yet acknowledged.
     pub pending_files: u64,
+    /// Deletions on this source that wait for an operator, because they are suspiciously many; 0:
+    /// none do.
+    pub held_deletions: u64,
+    /// Paths that could not be sent or stored more than once, and are tried again.
+    pub failing: u64,
     /// What is wrong; empty if nothing is.
     pub error: String,
 }

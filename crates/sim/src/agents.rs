@@ -274,6 +274,8 @@ impl Syncer {
                         },
                         lag_ms: 0,
                         pending_files: 0,
+                        held_deletions: 0,
+                        failing: 0,
                         error: String::new(),
                     }],
                     conflicts: 0,

@@ -36,6 +36,7 @@ fn start(me: &str, home: &Path) -> Server {
         name: b"/srv/data".to_vec(),
         at: dir.clone(),
         exclude: Default::default(),
+        deletion_limit: Default::default(),
     };
     let settings = Settings {
         cluster: "measure".into(),

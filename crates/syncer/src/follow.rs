@@ -422,6 +422,8 @@ impl Worker {
                 state,
                 lag_ms: silent_ms,
                 pending_files: 0,
+                held_deletions: 0,
+                failing: 0,
                 error: error.cloned().unwrap_or_default(),
             });
         }

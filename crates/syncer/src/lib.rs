@@ -43,7 +43,7 @@ pub use syncer::{StartError, Syncer};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use haarb_config::Excludes;
+use haarb_config::{DeletionLimit, Excludes};
 
 /// A directory that is replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Replicated {
     pub at: PathBuf,
     /// What is left out of it.
     pub exclude: Excludes,
+    /// How many files may vanish at once without a question.
+    pub deletion_limit: DeletionLimit,
 }
 
 impl Replicated {
@@ -62,6 +64,7 @@ impl Replicated {
     pub fn configured(directory: &haarb_config::Directory) -> Self {
         Self {
             exclude: directory.exclude.clone(),
+            deletion_limit: directory.deletion_limit,
             ..Self::at(&directory.path)
         }
     }
@@ -73,6 +76,7 @@ impl Replicated {
             name: path.as_os_str().as_bytes().to_vec(),
             at: path.to_owned(),
             exclude: Excludes::default(),
+            deletion_limit: DeletionLimit::default(),
         }
     }
 }

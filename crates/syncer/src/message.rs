@@ -1,4 +1,4 @@
-//! What two syncers say to each other, version 3.
+//! What two syncers say to each other, version 4.
 //!
 //! A session belongs to one reserve. `Up` goes from the sink to the source, `Down` from the
 //! source to the sink:
@@ -11,6 +11,7 @@
 //!   Listing                                   ->
 //!          <-  Put / Meta / Link / Delete / Begin..End     each with the next number
 //!   Ack up to a number, what failed           ->    durable on the sink's disk
+//!          <-  Held dir                             deletions that wait for a person
 //!          <-  InSync dir                           all of it was sent
 //!          <-> Ping                                 so that a dead path is seen
 //! ```
@@ -25,7 +26,7 @@ use crate::version::{Hash, Version};
 
 /// Version of the protocol. Another one is refused; two versions at once come with the first
 /// release that has a second one.
-pub(crate) const PROTOCOL: u16 = 3;
+pub(crate) const PROTOCOL: u16 = 4;
 
 /// Longest message. The longest we send is one segment of a large file with its frame.
 pub(crate) const MESSAGE_BYTES_MAX: usize = SEGMENT + 256 * 1024;
@@ -234,6 +235,12 @@ pub(crate) enum Down {
     /// It changed while it was read: forget it.
     Cancel {
         transfer: u64,
+    },
+    /// At and below these paths nothing stands here any more, and a person has to say that it is
+    /// meant so: what the sink has there is not common.
+    Held {
+        dir: u16,
+        paths: Vec<RelPath>,
     },
     /// Everything in this directory was sent.
     InSync {

@@ -24,7 +24,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-use haarb_config::Excludes;
+use haarb_config::{DeletionLimit, Excludes};
 use haarb_model::{Mono, Span};
 
 use crate::Replicated;
@@ -67,6 +67,7 @@ struct World {
     needless: usize,
     /// What is left out of both trees.
     exclude: Excludes,
+    deletion_limit: DeletionLimit,
     traced: bool,
     /// Of everything that happened.
     history: blake3::Hasher,
@@ -94,6 +95,11 @@ impl World {
             sent: BTreeMap::new(),
             needless: 0,
             exclude: excludes(seed),
+            // In one world of three a few deletions are many.
+            deletion_limit: match seed % 3 {
+                2 => DeletionLimit::Files(2),
+                _ => DeletionLimit::default(),
+            },
             traced: number("HAARB_SYNC_SEED").is_some(),
             history: blake3::Hasher::new(),
         }
@@ -104,6 +110,7 @@ impl World {
             name: b"/srv/data".to_vec(),
             at: self.roots[server].path().into(),
             exclude: self.exclude.clone(),
+            deletion_limit: self.deletion_limit,
         }]
     }
 
@@ -244,6 +251,9 @@ impl World {
                 // The operator says that it is meant so.
                 std::fs::write(self.roots[self.active].path().join("meant"), b"").unwrap();
             }
+            if self.report().directories[0].held_deletions > 0 {
+                self.confirm_deletions();
+            }
             if self
                 .session
                 .is_some_and(|id| !self.source.as_ref().unwrap().is_connected(id))
@@ -259,6 +269,13 @@ impl World {
             self.report(),
             self.source.as_ref().unwrap().describe()
         );
+    }
+
+    /// The operator says that the deletions that are held back are meant so.
+    fn confirm_deletions(&self) {
+        let place = self.roots[self.active].path().join(".haarb");
+        // A crash may have come before the question.
+        let _ = std::fs::rename(place.join("held"), place.join("confirmed"));
     }
 
     fn report(&self) -> haarb_model::SyncReserve {

@@ -240,6 +240,10 @@ impl Sink {
                 self.transfers.remove(&transfer);
                 Ok(())
             }
+            Down::Held { dir, paths } => {
+                self.tree(dir)?.hold(paths);
+                Ok(())
+            }
             Down::InSync { seq, dir } => {
                 self.tree(dir)?;
                 self.count_seq(seq)?;

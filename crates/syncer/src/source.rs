@@ -7,6 +7,7 @@
 mod acknowledge;
 mod disk;
 mod drain;
+mod guard;
 mod large;
 mod link;
 mod send;
@@ -27,6 +28,7 @@ use crate::settle::Hint;
 use crate::sink::count_conflicts;
 use session::Session;
 pub(crate) use tree::Watch;
+pub(crate) use tree::forget_question;
 use tree::{Change, Tree};
 
 /// Numbers that may be on their way at once. What TCP does not hold waits in the sink's
@@ -111,7 +113,7 @@ impl Source {
             names: directories.iter().map(|dir| dir.name.clone()).collect(),
             trees: directories
                 .iter()
-                .map(|dir| Tree::new(dir.at.clone(), dir.exclude.clone()))
+                .map(|dir| Tree::new(dir.at.clone(), dir.exclude.clone(), dir.deletion_limit))
                 .collect(),
             sessions: BTreeMap::new(),
             next_session: 0,
@@ -204,9 +206,12 @@ impl Source {
                 changes.extend(tree.visit(self.watch.as_mut(), now));
                 if first && tree.visited {
                     tree.become_original();
+                    tree.begin_to_guard(now);
                 }
                 busy |= tree.is_visiting();
             }
+            tree.gate(self.draining, now);
+            tree.look_for_confirmation(now);
             for change in changes {
                 self.changed(dir, &change);
             }
@@ -260,6 +265,7 @@ impl Source {
         let unwatched = self.trees.iter().any(|tree| !tree.unwatched.is_empty());
         settling
             .chain(sessions.filter_map(|dir| dir.deadline()))
+            .chain(self.trees.iter().filter_map(Tree::guard_deadline))
             .chain(unwatched.then_some(self.looked_at + UNWATCHED_INTERVAL))
             .chain(
                 self.is_stopped()

@@ -448,6 +448,8 @@ fn idle(
         state: DirectoryState::Idle,
         lag_ms: 0,
         pending_files: 0,
+        held_deletions: 0,
+        failing: 0,
         error: String::new(),
     };
     SyncReserve {

@@ -133,6 +133,8 @@ fn reports() -> Vec<Report> {
                     state: DirectoryState::WaitingForPeer,
                     lag_ms: 12,
                     pending_files: 5,
+                    held_deletions: 7,
+                    failing: 2,
                     error: String::new(),
                 }],
                 conflicts: 2,

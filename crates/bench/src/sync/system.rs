@@ -193,8 +193,13 @@ impl System {
             files: true,
         };
         self.is_haarb()
-            .then(|| without_services(&setup::config_yaml(plan, &options)))
+            .then(|| unguarded(&without_services(&setup::config_yaml(plan, &options))))
     }
+}
+
+/// C8 deletes everything, which haarb would ask about.
+fn unguarded(yaml: &str) -> String {
+    yaml.replace("/srv/demo }", "/srv/demo, deletion-limit: none }")
 }
 
 fn looped(command: &str) -> String {
@@ -234,7 +239,10 @@ mod tests {
     #[test]
     fn haarb_has_the_directory_and_no_service() {
         let yaml = ALL[0].haarb_yaml(&Plan::pair()).expect("a configuration");
-        assert!(yaml.contains("{ path: /srv/demo }") && !yaml.contains("services"));
+        assert!(
+            yaml.contains("{ path: /srv/demo, deletion-limit: none }")
+                && !yaml.contains("services")
+        );
         assert!(ALL[1].haarb_yaml(&Plan::pair()).is_none());
     }
 }

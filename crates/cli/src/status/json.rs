@@ -118,6 +118,8 @@ fn reserve(r: &v1::ReserveStatus) -> Value {
             "state": directory_state(d.state()).map_or("unknown", DirectoryState::as_str),
             "lag_ms": d.lag_ms,
             "pending_files": d.pending_files,
+            "held_deletions": d.held_deletions,
+            "failing": d.failing,
             "error": d.error,
         })).collect::<Vec<_>>(),
         "data": super::text::data(r.data()),

@@ -358,6 +358,8 @@ fn scripts_find_every_promised_key() {
               "directories": [
                 {
                   "error": "",
+                  "failing": 0,
+                  "held_deletions": 0,
                   "lag_ms": 0,
                   "path": "/srv/sip",
                   "pending_files": 0,

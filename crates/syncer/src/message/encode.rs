@@ -303,6 +303,14 @@ impl Down {
                 out.push(12);
                 out.extend_from_slice(&transfer.to_le_bytes());
             }
+            Self::Held { dir, paths } => {
+                out.push(15);
+                out.extend_from_slice(&dir.to_le_bytes());
+                out.extend_from_slice(&(paths.len() as u32).to_le_bytes());
+                for path in paths {
+                    put_path(&mut out, path);
+                }
+            }
             Self::InSync { seq, dir } => {
                 out.push(13);
                 out.extend_from_slice(&seq.to_le_bytes());
@@ -399,6 +407,10 @@ impl Down {
                     version: b.version()?,
                     xattrs: xattrs(&mut b)?,
                 },
+            },
+            15 => Self::Held {
+                dir: b.u16()?,
+                paths: b.list(Bytes::entry_path)?,
             },
             _ => return Err(Malformed("unknown message")),
         };

@@ -140,6 +140,7 @@ fn any_down() -> impl Strategy<Value = Down> {
             xattrs
         }),
         any::<u64>().prop_map(|transfer| Down::Cancel { transfer }),
+        proptest::collection::vec(any_path(), 0..4).prop_map(|paths| Down::Held { dir: 3, paths }),
         any::<u64>().prop_map(|seq| Down::InSync { seq, dir: 0 }),
     ]
 }

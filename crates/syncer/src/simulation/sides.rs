@@ -78,6 +78,8 @@ impl World {
                             self.sent.insert(*seq, (path.clone(), hash));
                         }
                         Down::Delete { seq, path, .. } => {
+                            let held = source.trees[0].guard.held();
+                            assert!(held.is_none(), "{path:?} is deleted although {held:?}");
                             self.sent.insert(*seq, (path.clone(), None));
                         }
                         _ => {}

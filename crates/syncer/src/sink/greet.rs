@@ -6,6 +6,7 @@
 use super::{Sink, SinkError, aside};
 use crate::message::{DirWelcome, Down, Refusal, Up};
 use crate::path::RelPath;
+use crate::source::forget_question;
 
 /// Bytes of one part of a listing.
 const LISTING_BYTES: usize = 256 * 1024;
@@ -77,6 +78,8 @@ impl Sink {
                 .enter()
                 .map_err(|e| e.to_string())
                 .and_then(|root| {
+                    // A question of the time when this was the source.
+                    forget_question(&root);
                     tree.join(&root, theirs.lineage, node)
                         .map_err(|e| e.to_string())
                 });

@@ -45,6 +45,7 @@ impl Scene {
             name: b"/srv".to_vec(),
             at: dir.path().into(),
             exclude: Default::default(),
+            deletion_limit: Default::default(),
         };
         let sink = Sink::new("reserve", "beta", "alpha", 1, &[replicated], fence);
         let mut scene = Self {

@@ -1,7 +1,7 @@
 //! One directory on the receiving side: its index, how the disk differs from it, and how good
 //! it is as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub(crate) struct Tree {
     pub(crate) store: Store,
     /// Where the disk was found to differ from the index; `None`: nothing is there.
     pub(crate) local: BTreeMap<RelPath, Option<(Version, Sig)>>,
+    /// What the source has not any more, and does not say yet that it is meant so.
+    held: BTreeSet<RelPath>,
     digests: BTreeMap<RelPath, Hash>,
     /// Which names belong to the same file; what is missing has one name only.
     pub(crate) links: BTreeMap<RelPath, Link>,
@@ -59,6 +61,7 @@ impl Tree {
             exclude: directory.exclude.clone(),
             store: Store::default(),
             local: BTreeMap::new(),
+            held: BTreeSet::new(),
             digests: BTreeMap::new(),
             links: BTreeMap::new(),
             scanned_at: None,
@@ -92,6 +95,7 @@ impl Tree {
     pub(crate) fn scan(&mut self, mut go_on: impl FnMut() -> bool) -> Result<(), String> {
         // A person may have purged some.
         self.conflicts = aside::count(&self.place.path);
+        self.held.clear();
         let known = std::mem::take(&mut self.synced) && self.error.is_empty();
         if known
             && self
@@ -112,7 +116,7 @@ impl Tree {
             // It may not have been there before.
             self.open()?;
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut to_visit = vec![RelPath::root()];
         while let Some(dir) = to_visit.pop() {
             if !go_on() {
@@ -335,10 +339,31 @@ impl Tree {
         self.store.note_header(root, header)
     }
 
+    /// The source holds back deletions: what is here only does not become common.
+    pub(crate) fn hold(&mut self, paths: Vec<RelPath>) {
+        self.held.extend(paths);
+    }
+
+    fn is_held(&self, path: &RelPath) -> bool {
+        let mut next = (!self.held.is_empty()).then(|| path.clone());
+        while let Some(path) = next {
+            if self.held.contains(&path) {
+                return true;
+            }
+            next = path.parent();
+        }
+        false
+    }
+
     /// Everything that the source has is here: what was found equal is common from now on.
     pub(crate) fn reached_sync(&mut self, root: &Root) -> io::Result<()> {
         let mut records = Vec::new();
+        let mut kept = BTreeMap::new();
         for (path, local) in std::mem::take(&mut self.local) {
+            if local.is_some() && self.is_held(&path) {
+                kept.insert(path, local);
+                continue;
+            }
             records.push(match local {
                 Some((version, sig)) => Record::Put(
                     path,
@@ -355,6 +380,8 @@ impl Tree {
             stage: Stage::Whole,
             ..self.store.index.header.clone()
         }));
+        self.local = kept;
+        self.held.clear();
         self.store.note(root, records)?;
         self.synced = true;
         self.data = Data::Current;

@@ -227,7 +227,8 @@ impl Source {
             }
         }
         for path in tree.store.index.entries.keys() {
-            if !tree.disk.contains_key(path) && settled(path) {
+            let held = session.is_to_be_deleted(number, path);
+            if !tree.disk.contains_key(path) && settled(path) && !held {
                 records.push(Record::Remove(path.clone()));
             }
         }

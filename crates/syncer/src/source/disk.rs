@@ -87,6 +87,8 @@ pub(crate) struct Disk {
     entries: BTreeMap<RelPath, Known>,
     /// Of every file.
     names: BTreeMap<u64, Names>,
+    /// How many entries are no directories.
+    files: u64,
 }
 
 impl Deref for Disk {
@@ -102,7 +104,9 @@ impl Disk {
         if known.kind == Kind::File {
             self.add_name(known.sig.ino, &path);
         }
+        self.files += u64::from(known.kind != Kind::Directory);
         let before = self.entries.insert(path.clone(), known);
+        self.forget_file(before);
         if let Some(before) = before
             && (before.sig.ino != known.sig.ino || known.kind != Kind::File)
         {
@@ -113,13 +117,22 @@ impl Disk {
 
     pub(crate) fn remove(&mut self, path: &RelPath) -> Option<Known> {
         let known = self.entries.remove(path)?;
+        self.forget_file(Some(known));
         self.remove_name(&known, path);
         Some(known)
     }
 
+    fn forget_file(&mut self, known: Option<Known>) {
+        self.files -= u64::from(known.is_some_and(|known| known.kind != Kind::Directory));
+    }
+
+    /// How many entries are no directories.
+    pub(crate) fn files(&self) -> u64 {
+        self.files
+    }
+
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-        self.names.clear();
+        *self = Self::default();
     }
 
     /// Notes when the last event of a path was told, and whether it was open then.
@@ -232,6 +245,7 @@ mod tests {
         disk.remove(&b);
         disk.remove(&c);
         assert_eq!(others(&disk, &a), []);
+        assert_eq!((disk.files(), disk.len()), (1, 1));
         assert_eq!(disk.names.len(), 1, "nothing is left over");
     }
 }

@@ -46,9 +46,13 @@ impl Source {
         });
         sealed
             && !self.sessions.is_empty()
-            && self
-                .sessions
-                .values()
-                .all(|session| (0..self.trees.len()).all(|dir| session.is_in_sync(dir)))
+            && self.sessions.values().all(|session| {
+                // What is held back is not carried out by a hand-over: the other server has the
+                // files, goes on with them and sends them back.
+                let held = |dir: usize| self.trees[dir].guard.held().is_some();
+                (0..self.trees.len()).all(|dir| {
+                    session.is_in_sync(dir) || (held(dir) && session.lacks_deletions_only(dir))
+                })
+            })
     }
 }

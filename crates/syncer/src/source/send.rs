@@ -9,6 +9,7 @@ mod prove;
 
 use haarb_model::{Mono, Span};
 
+use super::guard::Gate;
 use super::session::{Mark, Pending, Phase, Sent, Session};
 use super::tree::Until;
 use super::{INFLIGHT_MAX, Next, SessionId, Source, would_empty};
@@ -20,6 +21,28 @@ const PATIENCE: Span = Span::from_secs(1);
 
 /// Files that were read and wait for a mark: at most 16 MiB.
 const UNPROVEN_MAX: usize = 64;
+
+/// Bytes of paths in one message about deletions that are held back.
+const HELD_BYTES: usize = 256 * 1024;
+
+/// What the sink must not take for common, although nothing else is sent.
+fn held<'a>(dir: u16, paths: impl Iterator<Item = &'a RelPath>) -> Vec<Down> {
+    let mut messages = Vec::new();
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for path in paths {
+        bytes += path.as_bytes().len() + 4;
+        part.push(path.clone());
+        if bytes >= HELD_BYTES {
+            let paths = std::mem::take(&mut part);
+            messages.push(Down::Held { dir, paths });
+            bytes = 0;
+        }
+    }
+    if !part.is_empty() {
+        messages.push(Down::Held { dir, paths: part });
+    }
+    messages
+}
 
 impl Source {
     /// The next message for a session.
@@ -118,7 +141,9 @@ impl Source {
         }
         // What is being looked through may be what was renamed.
         let visiting = self.trees[number].is_visiting();
-        if !visiting && let Some((path, pending)) = dir.due_delete(now, self.draining) {
+        let gate = self.trees[number].gate(self.draining, now);
+        let deletes = gate == Gate::Open && !visiting;
+        if deletes && let Some((path, pending)) = dir.due_delete(now, self.draining) {
             let tree = &self.trees[number];
             let mut place = tree.place.clone();
             let found = place.enter().map(|root| root.find(&path));
@@ -137,7 +162,7 @@ impl Source {
         }
         let large_here = session.large.as_ref().is_some_and(|l| l.dir == number);
         let nothing_left = dir.bulk.is_empty()
-            && dir.deletes.is_empty()
+            && (dir.deletes.is_empty() || gate == Gate::Held)
             && dir.retry.is_empty()
             && dir.large.is_empty()
             && dir.doubting() == 0
@@ -145,6 +170,16 @@ impl Source {
             && !large_here;
         if dir.mark == Mark::No && nothing_left {
             dir.mark = Mark::Sent;
+            if !dir.deletes.is_empty() {
+                let held = held(number as u16, dir.deletes.keys());
+                session.out.extend(held);
+                let seq = session.number(number, Sent::Mark, Pending::since(now));
+                session.out.push_back(Down::InSync {
+                    seq,
+                    dir: number as u16,
+                });
+                return Some(Next::Busy);
+            }
             let seq = session.number(number, Sent::Mark, Pending::since(now));
             return Some(Next::Send(Down::InSync {
                 seq,

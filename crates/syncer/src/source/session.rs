@@ -272,6 +272,16 @@ impl Session {
         self.dirs[dir].waiting() + flying + large
     }
 
+    /// How many paths failed more than once and are tried again.
+    pub(crate) fn failing(&self, dir: usize) -> u64 {
+        let flying = self.inflight.iter().filter(|i| i.dir == dir);
+        let flying = flying.map(|i| &i.pending);
+        let large = self.large.iter().filter(|l| l.dir == dir);
+        let all = flying.chain(large.map(|l| &l.pending));
+        let failed = |pending: &&Pending| pending.attempts > 1;
+        all.filter(failed).count() as u64 + self.dirs[dir].failing()
+    }
+
     pub(crate) fn oldest(&self, dir: usize) -> Option<Mono> {
         let flying = self
             .inflight
@@ -283,6 +293,28 @@ impl Session {
             .chain(large.map(|l| l.pending.since))
             .chain(self.dirs[dir].oldest())
             .min()
+    }
+
+    /// Everything in this directory was acknowledged but deletions that wait for a person.
+    pub(crate) fn lacks_deletions_only(&self, dir: usize) -> bool {
+        let d = &self.dirs[dir];
+        matches!(d.phase, Phase::Live)
+            && d.mark == Mark::Done
+            && !d.is_asking()
+            && self.unacknowledged(dir) == d.deletes.len()
+    }
+
+    /// Whether a path is one that waits to be deleted, or lies in one.
+    pub(crate) fn is_to_be_deleted(&self, dir: usize, path: &RelPath) -> bool {
+        let deletes = &self.dirs[dir].deletes;
+        let mut next = (!deletes.is_empty()).then(|| path.clone());
+        while let Some(path) = next {
+            if deletes.contains_key(&path) {
+                return true;
+            }
+            next = path.parent();
+        }
+        false
     }
 
     /// Everything in this directory was acknowledged, and the sink knows it.

@@ -49,6 +49,8 @@ impl Source {
             state,
             lag_ms: oldest.map_or(0, |oldest| now.since(oldest).as_millis()),
             pending_files: pending as u64,
+            held_deletions: tree.guard.held().map_or(0, |held| held.missing),
+            failing: sessions().map(|s| s.failing(number)).max().unwrap_or(0),
             error,
         }
     }
@@ -78,7 +80,7 @@ impl Source {
             );
         }
         let theirs = self.sessions.values().map(|s| &s.dirs[number]);
-        let mut said = vec![tree.error.clone(), tree.unwatched.clone()];
+        let mut said = vec![tree.error.clone(), tree.held_text(), tree.unwatched.clone()];
         for dir in theirs {
             said.push(dir.hello.error.clone());
             said.push(dir.trouble.clone());

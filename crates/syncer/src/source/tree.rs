@@ -3,6 +3,7 @@
 //! It sends nothing. The one thing to know: a directory that cannot be trusted (gone, exchanged, empty
 //! without reason) is stopped with a message, until that is over.
 
+mod deletions;
 mod describe;
 mod differ;
 mod rest;
@@ -12,10 +13,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use haarb_config::Excludes;
+use haarb_config::{DeletionLimit, Excludes};
 use haarb_model::Mono;
 
+pub(crate) use deletions::forget_question;
+
 use super::disk::Disk;
+use super::guard::Guard;
 use crate::index::{Header, Stage};
 use crate::journal::Store;
 use crate::path::RelPath;
@@ -96,10 +100,12 @@ pub(crate) struct Tree {
     pub(crate) marked: u64,
     /// The highest mark that was made.
     pub(crate) making: u64,
+    pub(crate) guard: Guard,
+    held: deletions::Asked,
 }
 
 impl Tree {
-    pub(crate) fn new(path: PathBuf, exclude: Excludes) -> Self {
+    pub(crate) fn new(path: PathBuf, exclude: Excludes, limit: DeletionLimit) -> Self {
         let mut tree = Self {
             place: Place::new(path),
             exclude,
@@ -117,6 +123,8 @@ impl Tree {
             seal: None,
             marked: 0,
             making: 0,
+            guard: Guard::new(limit),
+            held: deletions::Asked::default(),
         };
         if let Err(error) = tree.open() {
             tree.stop(error, Until::There);

@@ -1,5 +1,6 @@
 //! Two syncers in one process, over loopback, with real inotify: what an operator would see.
 
+mod deletions;
 mod full;
 mod kinds;
 mod pair;

@@ -59,6 +59,7 @@ impl Server {
             name: b"/srv/data".to_vec(),
             at: home.path().join("data"),
             exclude: Default::default(),
+            deletion_limit: Default::default(),
         };
         let settings = Settings {
             cluster: "test".into(),
@@ -90,6 +91,12 @@ impl Server {
     pub(crate) fn leave_out(&mut self, patterns: &[&str]) {
         let patterns: Vec<String> = patterns.iter().map(|&p| p.to_owned()).collect();
         self.settings.reserves[0].1[0].exclude = haarb_config::Excludes::new(&patterns).unwrap();
+        self.restart();
+    }
+
+    /// Starts anew with another limit for deletions.
+    pub(crate) fn limit_deletions(&mut self, limit: haarb_config::DeletionLimit) {
+        self.settings.reserves[0].1[0].deletion_limit = limit;
         self.restart();
     }
 

@@ -6,10 +6,12 @@
 use haarb_model::Mono;
 
 use super::PATIENCE;
+use crate::compare::below;
 use crate::message::Down;
 use crate::path::RelPath;
 use crate::read::{Look, Whole, look};
 use crate::source::disk::Known;
+use crate::source::guard::Gate;
 use crate::source::link::is_renamed;
 use crate::source::session::{Pending, Sent, Session};
 use crate::source::tree::Change;
@@ -32,6 +34,11 @@ impl Source {
             .is_some_and(|large| large.dir == number && large.path == path);
         if busy_with_it {
             session.dirs[number].again_soon(path, pending, now);
+            return Next::Busy;
+        }
+        if self.would_clear(number, &path, now) {
+            // As good as a deletion of all that was in it.
+            session.dirs[number].delete_later(path, pending, now);
             return Next::Busy;
         }
         let (path, pending) = match self.send_as_link(session, number, path, pending, false, now) {
@@ -89,6 +96,18 @@ impl Source {
             }
         }
         Next::Busy
+    }
+
+    /// Whether deletions wait, and the sink would remove a directory for what stands at a path.
+    fn would_clear(&mut self, number: usize, path: &RelPath, now: Mono) -> bool {
+        let tree = &mut self.trees[number];
+        if tree.gate(self.draining, now) == Gate::Open
+            || below(&tree.store.index.entries, path).next().is_none()
+        {
+            return false;
+        }
+        let found = tree.enter().and_then(|root| root.find(path).ok().flatten());
+        found.is_some_and(|found| found.kind != Some(Kind::Directory))
     }
 
     /// Sends what was read.
