@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use haarb_model::{Agent, Epoch, Event, KernelLine, Mode, Mono, ReserveName, Role, Severity, Span};
+use haarb_model::{
+    Agent, DirectoryState, Epoch, Event, KernelLine, Mode, Mono, ReserveName, Role, Severity, Span,
+};
 
 use crate::clock::Clock;
 use crate::mode::ModeState;
@@ -54,6 +56,7 @@ impl Alarms {
         clock: &mut Clock,
     ) -> (Vec<Event>, Vec<usize>) {
         let mut now = self.of_server(view, mode, clock);
+        now.extend(of_directories(view, clock.now()));
         let mut announce = Vec::new();
         for (i, reserve) in reserves.iter().enumerate() {
             for rule in standing(reserve.role, &reserve.facts) {
@@ -206,6 +209,43 @@ impl Alarms {
         }
         list
     }
+}
+
+/// What keeps a replica from being what it should be.
+fn of_directories(view: &View, since: Mono) -> BTreeMap<Key, Alarm> {
+    let mut list = BTreeMap::new();
+    let all = view.replicas.iter();
+    let all = all.flat_map(|(name, replica)| replica.directories.iter().map(move |d| (name, d)));
+    for (name, directory) in all {
+        let mut add = |rule, text| {
+            let alarm = Alarm {
+                severity: Severity::Major,
+                rule,
+                reserve: Some(name.clone()),
+                text,
+                since,
+            };
+            list.insert((rule, Some(name.clone()), directory.path.clone()), alarm);
+        };
+        let (path, error) = (&directory.path, &directory.error);
+        if directory.state == DirectoryState::Error {
+            add("M8", format!("Directory {path} is not replicated. {error}"));
+        } else if directory.failing > 0 {
+            let text = format!(
+                "Directory {path}: {} paths cannot be sent or stored and are tried again, first of all make room or give haarb-syncer the right. The last of them: {error}",
+                directory.failing
+            );
+            add("M8", text);
+        }
+        if directory.held_deletions > 0 {
+            let text = format!(
+                "Directory {path}: {} files vanished at once. The other servers keep them until somebody says that it is meant so. {error}",
+                directory.held_deletions
+            );
+            add("M9", text);
+        }
+    }
+    list
 }
 
 fn event(alarm: &Alarm, reserves: &[ReserveState], severity: Severity, why: String) -> Event {

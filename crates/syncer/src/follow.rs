@@ -42,6 +42,11 @@ const READ_AHEAD: usize = 16;
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
+/// Between two looks whether a directory that is in error can be received again. It begins anew then,
+/// and looks at everything.
+const MEND_FIRST: Duration = Duration::from_secs(1);
+const MEND_LONGEST: Duration = Duration::from_secs(60);
+
 /// How long one network may take to answer before the next is tried.
 const CONNECT_WITHIN: Duration = Duration::from_millis(300);
 
@@ -87,6 +92,32 @@ struct Worker {
     lost_at: Instant,
     posted_at: Option<Instant>,
     refusal: String,
+    retry: Retry,
+}
+
+/// When a directory that is in error is tried again.
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Retry {
+    fn new() -> Self {
+        Self {
+            at: Instant::now() + MEND_FIRST,
+            wait: MEND_FIRST,
+        }
+    }
+
+    /// Whether it is time to try; then the next time is later.
+    fn is_due(&mut self) -> bool {
+        let due = Instant::now() >= self.at;
+        if due {
+            self.wait = (self.wait * 2).min(MEND_LONGEST);
+            self.at = Instant::now() + self.wait;
+        }
+        due
+    }
 }
 
 impl Following {
@@ -130,6 +161,7 @@ impl Following {
             lost_at: Instant::now(),
             posted_at: None,
             refusal: String::new(),
+            retry: Retry::new(),
         };
         let thread = thread::Builder::new()
             .name("sync-sink".into())
@@ -183,6 +215,8 @@ enum Ended {
     Sink(#[from] SinkError),
     #[error("the path broke")]
     Lost,
+    #[error("a directory that was in error is there again")]
+    Mended,
 }
 
 impl Worker {
@@ -220,7 +254,7 @@ impl Worker {
         }
         self.refusal = match ended {
             Ended::Sink(error) => error.to_string(),
-            Ended::Channel(_) | Ended::Lost => String::new(),
+            Ended::Channel(_) | Ended::Lost | Ended::Mended => String::new(),
         };
         match ended {
             Ended::Sink(SinkError::LowerEpoch { .. }) => self.counters.count(LOWER_EPOCH, ended),
@@ -307,6 +341,9 @@ impl Worker {
                     match incoming.recv_timeout(POST_EVERY) {
                         Ok(message) => message,
                         Err(RecvTimeoutError::Timeout) => {
+                            if self.is_mended() {
+                                return Err(Ended::Mended);
+                            }
                             if self.sink.look_around(self.settings.look_around) {
                                 self.answer(link)?;
                             }
@@ -362,6 +399,17 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether a directory that was in error may be received now.
+    fn is_mended(&mut self) -> bool {
+        if self.sink.trees.iter().all(|tree| tree.error.is_empty()) {
+            self.retry = Retry::new();
+            return false;
+        }
+        let due = self.retry.is_due();
+        let mut trees = self.sink.trees.iter_mut();
+        due && trees.any(crate::sink::Tree::may_start_again)
     }
 
     /// Something changed that must not wait for the next regular posting.
@@ -423,7 +471,7 @@ impl Worker {
                 lag_ms: silent_ms,
                 pending_files: 0,
                 held_deletions: 0,
-                failing: 0,
+                failing: tree.failing(),
                 error: error.cloned().unwrap_or_default(),
             });
         }

@@ -220,6 +220,7 @@ impl Source {
             for dir in &mut session.dirs {
                 dir.wake(now);
             }
+            session.forget_trouble();
         }
         if self.draining && !self.drained {
             self.drained = self.is_drained();

@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use haarb_model::{
-    Advert, AdvertReserve, Agent, Data, Epoch, HeldVip, LinkReport, Mode, Mono, NeighbourReport,
-    NetworkName, NetworkSpec, NodeName, NodeSpec, PathReport, Prefer, ProbeAnswer, ProbeReport,
-    Report, ReserveName, ReserveSpec, Role, Segment, ServiceReport, ServiceRun, Severity, Span,
-    SwitchAnswer, SwitchReport, SyncReport, SyncReserve, Timing, VipReport, VipReserve, VipSpec,
+    Advert, AdvertReserve, Agent, Data, DirectoryReport, DirectoryState, Epoch, HeldVip,
+    LinkReport, Mode, Mono, NeighbourReport, NetworkName, NetworkSpec, NodeName, NodeSpec,
+    PathReport, Prefer, ProbeAnswer, ProbeReport, Report, ReserveName, ReserveSpec, Role, Segment,
+    ServiceReport, ServiceRun, Severity, Span, SwitchAnswer, SwitchReport, SyncReport, SyncReserve,
+    Timing, VipReport, VipReserve, VipSpec,
 };
 
 use crate::{Command, Core, Input, Record, RecordReserve, Step};

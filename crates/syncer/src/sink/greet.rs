@@ -69,6 +69,7 @@ impl Sink {
         for (tree, theirs) in self.trees.iter_mut().zip(directories) {
             if !theirs.error.is_empty() {
                 tree.error = format!("stopped by the source: {}", theirs.error);
+                tree.stopped_there = true;
             }
             if !tree.error.is_empty() {
                 continue;

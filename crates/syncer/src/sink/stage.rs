@@ -137,6 +137,8 @@ impl Sink {
             let Some(tree) = self.trees.get_mut(usize::from(dir)) else {
                 continue;
             };
+            let tried: Vec<(u64, RelPath)> =
+                batch.iter().map(|s| (s.seq, s.path.clone())).collect();
             let found = match tree.place.enter() {
                 Ok(root) => Apply::new(tree, root, &self.fence, &self.stamp).run(batch)?,
                 Err(error) => {
@@ -148,8 +150,14 @@ impl Sink {
             if !found.is_empty() {
                 self.incomplete.insert(dir);
             }
-            if let Some((_, Problem::Failed(text))) = found.last() {
-                tree.trouble = text.clone();
+            let mut problems = found.iter().peekable();
+            for (seq, path) in tried {
+                // Both in the order of their numbers.
+                match problems.next_if(|(failed, _)| *failed == seq) {
+                    Some((_, Problem::Failed(why))) => tree.tried(path, Some(why)),
+                    Some((_, Problem::NeedContent)) => {}
+                    None => tree.tried(path, None),
+                }
             }
             self.problems.extend(found);
         }

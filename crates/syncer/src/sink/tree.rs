@@ -46,8 +46,12 @@ pub(crate) struct Tree {
     pub(crate) conflicts: u64,
     /// What is wrong with the directory as a whole; empty if nothing is.
     pub(crate) error: String,
+    /// The source says so, and will say when it is over.
+    pub(crate) stopped_there: bool,
     /// What was wrong with single paths, the last of it; empty if nothing is.
     pub(crate) trouble: String,
+    /// The paths that could not be stored.
+    failed: BTreeSet<RelPath>,
     /// What was told last: state of the data, conflicts, errors.
     told: (Data, u64, bool),
 }
@@ -69,7 +73,9 @@ impl Tree {
             data: Data::Stale,
             conflicts: 0,
             error: String::new(),
+            stopped_there: false,
             trouble: String::new(),
+            failed: BTreeSet::new(),
             told: (Data::Inconsistent, u64::MAX, false),
         };
         if let Err(error) = tree.open() {
@@ -88,6 +94,15 @@ impl Tree {
             Stage::Filling => Data::Inconsistent,
         };
         Ok(())
+    }
+
+    /// Whether what was wrong with the directory may be over: it can be entered and written to.
+    pub(crate) fn may_start_again(&mut self) -> bool {
+        if self.error.is_empty() || self.stopped_there {
+            return false;
+        }
+        let entered = self.place.enter();
+        entered.is_ok_and(|root| Store::load(&root).is_ok())
     }
 
     /// Looks at the whole directory and notes where it differs from the index. `go_on` is
@@ -109,7 +124,8 @@ impl Tree {
             return Ok(());
         }
         self.error.clear();
-        self.trouble.clear();
+        self.stopped_there = false;
+        self.forget_failures();
         self.local.clear();
         let root = self.place.enter().map_err(|e| e.to_string())?;
         if self.store.index == crate::index::Index::default() {
@@ -385,8 +401,36 @@ impl Tree {
         self.store.note(root, records)?;
         self.synced = true;
         self.data = Data::Current;
-        self.trouble.clear();
+        self.forget_failures();
         Ok(())
+    }
+
+    fn forget_failures(&mut self) {
+        self.failed.clear();
+        self.trouble.clear();
+    }
+
+    /// How many paths could not be stored and are awaited again.
+    pub(crate) fn failing(&self) -> u64 {
+        self.failed.len() as u64
+    }
+
+    /// Notes what became of a path: why it failed, if it did.
+    pub(crate) fn tried(&mut self, path: RelPath, failure: Option<&str>) {
+        match failure {
+            Some(why) => {
+                why.clone_into(&mut self.trouble);
+                self.failed.insert(path);
+            }
+            None if self.failed.is_empty() => {}
+            None => {
+                self.failed
+                    .retain(|failed| *failed != path && !failed.is_below(&path));
+                if self.failed.is_empty() {
+                    self.trouble.clear();
+                }
+            }
+        }
     }
 
     /// The entries of one directory, as they were found by the scan.

@@ -150,9 +150,7 @@ impl Source {
         for number in marked {
             self.adopt(session, number);
         }
-        for dir in session.dirs.iter_mut().filter(|dir| dir.retry.is_empty()) {
-            dir.trouble.clear();
-        }
+        session.forget_trouble();
         Ok(())
     }
 

@@ -272,14 +272,30 @@ impl Session {
         self.dirs[dir].waiting() + flying + large
     }
 
+    /// What was wrong with single paths is over when each of them was sent.
+    pub(crate) fn forget_trouble(&mut self) {
+        for dir in 0..self.dirs.len() {
+            if !self.dirs[dir].trouble.is_empty() && self.failed(dir, 1) == 0 {
+                self.dirs[dir].trouble.clear();
+            }
+        }
+    }
+
     /// How many paths failed more than once and are tried again.
     pub(crate) fn failing(&self, dir: usize) -> u64 {
+        // The sink cannot take anything at all: the directory itself.
+        let none = u64::from(!self.dirs[dir].hello.error.is_empty());
+        self.failed(dir, 2) + none
+    }
+
+    /// How many paths failed so often at least.
+    fn failed(&self, dir: usize, times: u32) -> u64 {
         let flying = self.inflight.iter().filter(|i| i.dir == dir);
         let flying = flying.map(|i| &i.pending);
         let large = self.large.iter().filter(|l| l.dir == dir);
         let all = flying.chain(large.map(|l| &l.pending));
-        let failed = |pending: &&Pending| pending.attempts > 1;
-        all.filter(failed).count() as u64 + self.dirs[dir].failing()
+        let failed = all.filter(|pending| pending.attempts >= times);
+        failed.count() as u64 + self.dirs[dir].failed(times)
     }
 
     pub(crate) fn oldest(&self, dir: usize) -> Option<Mono> {

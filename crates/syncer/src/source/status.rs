@@ -34,7 +34,8 @@ impl Source {
             .min();
         let error = self.directory_error(number);
         let stopped = !tree.error.is_empty() || self.outranked.is_some();
-        let in_sync = sessions().all(|session| session.is_in_sync(number));
+        let in_sync =
+            sessions().all(|session| session.is_in_sync(number)) && tree.guard.held().is_none();
         let state = if stopped {
             DirectoryState::Error
         } else if self.sessions.is_empty() {

@@ -100,6 +100,12 @@ impl Server {
         self.restart();
     }
 
+    /// Starts anew, and does not look for changes by others.
+    pub(crate) fn never_look_around(&mut self) {
+        self.settings.look_around = Duration::MAX;
+        self.restart();
+    }
+
     /// Starts anew with its directory elsewhere.
     pub(crate) fn move_to(&mut self, dir: &Path) {
         self.settings.reserves[0].1[0].at = dir.to_owned();

@@ -150,6 +150,68 @@ fn what_the_kernel_can_end_is_told_and_its_lack_is_an_alarm() {
 }
 
 #[test]
+fn a_replica_in_trouble_is_an_alarm_until_it_is_over() {
+    let mut bench = Bench::active();
+    let good = DirectoryReport {
+        path: "/srv/sip".into(),
+        state: DirectoryState::Syncing,
+        lag_ms: 9,
+        pending_files: 3,
+        held_deletions: 0,
+        failing: 0,
+        error: String::new(),
+    };
+    let stopped = DirectoryReport {
+        state: DirectoryState::Error,
+        error: "it is not there".into(),
+        ..good.clone()
+    };
+    let full = DirectoryReport {
+        failing: 3,
+        error: "/srv/sip/a: No space left".into(),
+        ..good.clone()
+    };
+    let held = DirectoryReport {
+        held_deletions: 5000,
+        error: "haarb sync confirm /srv/sip".into(),
+        ..good.clone()
+    };
+    let mut report = |directory: &DirectoryReport| {
+        let report = SyncReport {
+            reserves: vec![SyncReserve {
+                reserve: sip(),
+                epoch: Epoch(1),
+                data: Data::Current,
+                drained: false,
+                directories: vec![directory.clone()],
+                conflicts: 0,
+            }],
+        };
+        bench.feed(Input::Report(Agent::Syncer, Report::Sync(report)));
+        let alarms = bench.core.alarms().filter(|a| a.reserve == Some(sip()));
+        let alarms = alarms.filter(|alarm| alarm.text.contains("/srv/sip"));
+        alarms
+            .map(|alarm| (alarm.rule, alarm.text.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(report(&good), []);
+    for (bad, rule, says) in [
+        (&stopped, "M8", "it is not there"),
+        (&full, "M8", "3 paths"),
+        (&held, "M9", "5000 files"),
+    ] {
+        let alarms = report(bad);
+        assert_eq!(alarms.len(), 1, "{alarms:?}");
+        assert!(
+            alarms[0].0 == rule && alarms[0].1.contains(says),
+            "{alarms:?}"
+        );
+        assert!(alarms[0].1.contains(&bad.error), "{alarms:?}");
+        assert_eq!(report(&good), []);
+    }
+}
+
+#[test]
 fn a_stall_lets_go_before_anything_else() {
     let mut bench = Bench::active();
     bench.now += Span::from_millis(600);

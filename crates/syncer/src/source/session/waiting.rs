@@ -249,12 +249,12 @@ impl SessionDir {
             + self.unproven.len()
     }
 
-    /// How many of them failed more than once.
-    pub(super) fn failing(&self) -> u64 {
+    /// How many of them failed so often at least.
+    pub(super) fn failed(&self, times: u32) -> u64 {
         let plain = self.live.values().chain(self.large.values());
         let timed = self.deletes.values().chain(self.retry.values());
         let all = plain.chain(timed.map(|(_, pending)| pending));
-        all.filter(|pending| pending.attempts > 1).count() as u64
+        all.filter(|pending| pending.attempts >= times).count() as u64
     }
 
     pub(crate) fn oldest(&self) -> Option<Mono> {
