@@ -1,8 +1,10 @@
 //! Measures the replication between two syncers in one process over loopback: the latency of a
-//! small change, a drain, the first transfer of many small files, a large file.
+//! small change, a drain, logs that grow, a renamed and a deleted directory, the first transfer of
+//! many small files, a large file.
 //!
-//! `cargo run --release -p haarb-syncer --example measure [DIR]`; the directories are made
-//! below DIR (default: the temporary directory) and removed again.
+//! `cargo run --release -p haarb-syncer --example measure [DIR [CASE...]]`; the directories are made
+//! below DIR (default: the temporary directory) and removed again. Bytes sent are those of the
+//! loopback interface, so run it where nobody else uses that (`unshare -n`).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -180,6 +182,101 @@ fn many(alpha: &Server, beta: &Server, count: usize) {
     );
 }
 
+/// Bytes that the loopback interface of this namespace carried so far, headers included.
+fn carried() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("lo:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Many logs that stay open grow by a line every 10 ms.
+fn logs(alpha: &Server, beta: &Server) {
+    const LOGS: usize = 50;
+    const LINES: usize = 1000;
+    let name = |log: usize| format!("log{log:02}");
+    let mut files: Vec<_> = (0..LOGS)
+        .map(|log| std::fs::File::create(alpha.dir.join(name(log))).expect("a log"))
+        .collect();
+    wait(|| in_sync(alpha, beta) && beta.dir.join(name(LOGS - 1)).exists());
+    let (before, used) = (carried(), processor());
+    let written = std::sync::Mutex::new(Vec::new());
+    let mut ages = Vec::new();
+    std::thread::scope(|scope| {
+        let written = &written;
+        scope.spawn(move || {
+            let begin = Instant::now();
+            for line in 0..LINES {
+                let due = begin + Duration::from_millis(10) * line as u32;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                written.lock().expect("a lock").push(Instant::now());
+                for file in &mut files {
+                    std::io::Write::write_all(file, &[b'x'; 100]).expect("written");
+                }
+            }
+        });
+        let mut seen = [0; LOGS];
+        while seen.iter().any(|lines| *lines < LINES) {
+            for (log, lines) in seen.iter_mut().enumerate() {
+                let size = std::fs::metadata(beta.dir.join(name(log))).map_or(0, |m| m.len());
+                let written = written.lock().expect("a lock");
+                while *lines < (size as usize / 100).min(written.len()) {
+                    ages.push(written[*lines].elapsed());
+                    *lines += 1;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    let payload = (LOGS * LINES * 100) as f64;
+    let sent = (carried() - before) as f64 / payload;
+    println!(
+        "{LOGS} logs of 100 lines a second, age of a line: {}; {sent:.2} bytes sent per byte, processor {:.2} s",
+        percentiles(ages),
+        processor() - used
+    );
+}
+
+/// A directory of 10,000 files is renamed, then deleted.
+fn renamed(alpha: &Server, beta: &Server) {
+    let (old, new) = ("old", "new");
+    std::fs::create_dir_all(alpha.dir.join(old)).expect("a directory");
+    for number in 0..10_000_usize {
+        let at = alpha.dir.join(old).join(format!("f{number}"));
+        std::fs::write(at, format!("{number}").repeat(1000)).expect("written");
+    }
+    wait(|| in_sync(alpha, beta) && beta.dir.join("old/f9999").exists());
+    for round in 0..5 {
+        let (old, new) = if round % 2 == 0 {
+            (old, new)
+        } else {
+            (new, old)
+        };
+        let before = carried();
+        std::fs::rename(alpha.dir.join(old), alpha.dir.join(new)).expect("renamed");
+        let took = wait(|| !beta.dir.join(old).exists() && beta.dir.join(new).exists());
+        let whole = wait(|| in_sync(alpha, beta));
+        println!(
+            "rename of a directory of 10,000 files: {:.3} s, in sync {:.3} s later, {} KB sent",
+            took.as_secs_f64(),
+            whole.as_secs_f64(),
+            (carried() - before) / 1000
+        );
+    }
+    let begin = Instant::now();
+    std::fs::remove_dir_all(alpha.dir.join(new)).expect("removed");
+    let removed = begin.elapsed();
+    wait(|| !beta.dir.join(new).exists());
+    println!(
+        "delete of it: {:.3} s, of which {:.3} s on the source",
+        begin.elapsed().as_secs_f64(),
+        removed.as_secs_f64()
+    );
+    wait(|| in_sync(alpha, beta));
+}
+
 fn large(alpha: &Server, beta: &Server, size: usize) {
     let mut content = vec![0u8; size];
     let mut seed = 1u64;
@@ -225,15 +322,26 @@ fn same_end(one: &Path, other: &Path) -> bool {
 }
 
 fn main() {
-    let base = std::env::args_os().nth(1).map(PathBuf::from);
+    let mut arguments = std::env::args_os().skip(1);
+    let base = arguments.next().map(PathBuf::from);
     let base = base.unwrap_or_else(std::env::temp_dir);
+    let wanted: Vec<String> = arguments.filter_map(|a| a.into_string().ok()).collect();
+    let wants = |case: &str| wanted.is_empty() || wanted.iter().any(|w| w == case);
     let home = base.join(format!("haarb-measure-{}", std::process::id()));
     let (alpha, beta) = (start("alpha", &home), start("beta", &home));
-    many(&alpha, &beta, 10_000);
-    latency(&alpha, &beta);
-    stale(&alpha, &beta);
-    drain(&alpha, &beta);
-    large(&alpha, &beta, 1 << 30);
+    many(&alpha, &beta, if wants("many") { 10_000 } else { 10 });
+    type Measure = fn(&Server, &Server);
+    let cases: [(&str, Measure); 6] = [
+        ("latency", latency),
+        ("stale", stale),
+        ("logs", logs),
+        ("rename", renamed),
+        ("large", |alpha, beta| large(alpha, beta, 1 << 30)),
+        ("drain", drain),
+    ];
+    for (_, measure) in cases.iter().filter(|(case, _)| wants(case)) {
+        measure(&alpha, &beta);
+    }
     drop((alpha, beta));
     let _ = std::fs::remove_dir_all(home);
 }

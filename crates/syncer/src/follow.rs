@@ -331,15 +331,15 @@ impl Worker {
         link.send(&Up::Hello(hello).encode())?;
         let incoming = self.read_ahead(link, opener).map_err(ChannelError::from)?;
         loop {
-            let message = match incoming.try_recv() {
-                Ok(message) => message,
+            let messages = match incoming.try_recv() {
+                Ok(messages) => messages,
                 Err(TryRecvError::Disconnected) => return Err(Ended::Lost),
                 Err(TryRecvError::Empty) => {
                     // A pause: what is here becomes visible and is acknowledged.
                     self.sink.flush()?;
                     self.answer(link)?;
                     match incoming.recv_timeout(POST_EVERY) {
-                        Ok(message) => message,
+                        Ok(messages) => messages,
                         Err(RecvTimeoutError::Timeout) => {
                             if self.is_mended() {
                                 return Err(Ended::Mended);
@@ -354,16 +354,18 @@ impl Worker {
                     }
                 }
             };
-            if self.shared.is_stopped() {
-                return Ok(());
+            for message in messages {
+                if self.shared.is_stopped() {
+                    return Ok(());
+                }
+                let epoch = self.sink.epoch;
+                let welcome = matches!(message, Down::Welcome { .. });
+                self.sink.take(message)?;
+                if welcome {
+                    self.welcomed(epoch);
+                }
+                self.answer(link)?;
             }
-            let epoch = self.sink.epoch;
-            let welcome = matches!(message, Down::Welcome { .. });
-            self.sink.take(message)?;
-            if welcome {
-                self.welcomed(epoch);
-            }
-            self.answer(link)?;
         }
     }
 
@@ -418,16 +420,20 @@ impl Worker {
     }
 
     /// Reads in a thread of its own, so that the disk and the network work at the same time.
-    fn read_ahead(&self, link: &Arc<Link>, mut opener: Opener) -> std::io::Result<Receiver<Down>> {
+    fn read_ahead(
+        &self,
+        link: &Arc<Link>,
+        mut opener: Opener,
+    ) -> std::io::Result<Receiver<Vec<Down>>> {
         let (sender, receiver) = sync_channel(READ_AHEAD);
         let (link, counters) = (Arc::clone(link), Arc::clone(&self.counters));
         let read = move || {
             priority::lower();
             while let Ok(bytes) = receive(&mut opener, &counters) {
-                match Down::decode(&bytes) {
-                    Ok(Down::Ping) => {}
-                    Ok(message) => {
-                        if sender.send(message).is_err() {
+                match Down::decode_all(&bytes) {
+                    Ok(messages) if messages == [Down::Ping] => {}
+                    Ok(messages) => {
+                        if sender.send(messages).is_err() {
                             break;
                         }
                     }

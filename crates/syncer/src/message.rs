@@ -1,4 +1,4 @@
-//! What two syncers say to each other, version 4.
+//! What two syncers say to each other, version 5.
 //!
 //! A session belongs to one reserve. `Up` goes from the sink to the source, `Down` from the
 //! source to the sink:
@@ -9,7 +9,7 @@
 //!          <-  Welcome epoch, lineages, excludes  or   Refuse why
 //!          <-  List dir                             where digests differ
 //!   Listing                                   ->
-//!          <-  Put / Meta / Link / Delete / Begin..End     each with the next number
+//!          <-  Put / Append / Meta / Link / Delete / Begin..End     each with the next number
 //!   Ack up to a number, what failed           ->    durable on the sink's disk
 //!          <-  Held dir                             deletions that wait for a person
 //!          <-  InSync dir                           all of it was sent
@@ -22,11 +22,11 @@ mod encode;
 
 use crate::compare::Listed;
 use crate::path::RelPath;
-use crate::version::{Hash, Version};
+use crate::version::{Hash, Kind, Version};
 
 /// Version of the protocol. Another one is refused; two versions at once come with the first
 /// release that has a second one.
-pub(crate) const PROTOCOL: u16 = 4;
+pub(crate) const PROTOCOL: u16 = 5;
 
 /// Longest message. The longest we send is one segment of a large file with its frame.
 pub(crate) const MESSAGE_BYTES_MAX: usize = SEGMENT + 256 * 1024;
@@ -143,6 +143,48 @@ pub(crate) struct NewName {
     pub(crate) xattrs: Xattrs,
 }
 
+/// What makes a file out of its beginning, all that the sink has; its other attributes stay. Short,
+/// because there may be one for every line of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Growth {
+    /// The length of the beginning, bytes.
+    pub(crate) from: u64,
+    /// What follows.
+    pub(crate) tail: Vec<u8>,
+    pub(crate) mtime_ns: i64,
+    /// Of the hash of the whole: so much that it can be told from another one.
+    pub(crate) check: [u8; 8],
+}
+
+impl Growth {
+    /// Makes a version out of the one that is its beginning.
+    pub(crate) fn new(old: &Version, version: &Version, tail: Vec<u8>) -> Self {
+        Self {
+            from: old.size,
+            tail,
+            mtime_ns: version.mtime_ns,
+            check: check_of(&version.hash),
+        }
+    }
+
+    /// Whether this is all that makes one version out of the other.
+    pub(crate) fn suffices(old: &Version, version: &Version) -> bool {
+        let attributes = |v: &Version| (v.kind, v.mode, v.uid, v.gid, v.xattrs);
+        version.kind == Kind::File
+            && attributes(old) == attributes(version)
+            && 0 < old.size
+            && old.size < version.size
+            && version.size - old.size <= SEGMENT as u64
+    }
+}
+
+/// The part of a hash that [`Growth`] carries.
+pub(crate) fn check_of(hash: &Hash) -> [u8; 8] {
+    let mut check = [0; 8];
+    check.copy_from_slice(&hash[..8]);
+    check
+}
+
 /// A piece of a large file, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
@@ -155,6 +197,9 @@ pub(crate) enum Piece {
     /// So many zeros, which the source has as a hole.
     Hole { length: u32 },
 }
+
+/// Messages up to this size travel together.
+pub(crate) const SHORT: usize = 16 * 1024;
 
 /// From the source to the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +230,13 @@ pub(crate) enum Down {
         /// Blocks of zeros are to be stored as holes.
         sparse: bool,
         xattrs: Xattrs,
+    },
+    /// A file that the sink has got longer, and is the same up to there.
+    Append {
+        seq: u64,
+        dir: u16,
+        path: RelPath,
+        growth: Growth,
     },
     /// New attributes for content that the sink has.
     Meta {

@@ -25,7 +25,7 @@ use crate::board::Board;
 use crate::channel::{ChannelError, Opener};
 use crate::counters::{Counters, ESCAPE, MALFORMED, NOT_OURS, OVERSIZED};
 use crate::link::Link;
-use crate::message::{Down, Hello, Up};
+use crate::message::{Down, Hello, SHORT, Up};
 use crate::priority;
 use crate::signal::Signal;
 use crate::sink::count_conflicts;
@@ -34,6 +34,9 @@ use crate::watch::{Inbox, Inotify, Unwatched};
 
 /// The state is posted at least this often while numbers move.
 const POST_EVERY: Duration = Duration::from_millis(100);
+
+/// So many bytes of short messages go together: they are read and encrypted within a millisecond.
+const TOGETHER_MAX: usize = 64 * 1024;
 
 /// The hub looks up at least this often, whatever happens.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -216,6 +219,9 @@ impl Serving {
         if link.send(welcome).is_err() {
             return;
         }
+        // Short messages go together: a line of a log is smaller than what a message costs.
+        let mut short = Vec::new();
+        let mut bytes = 0;
         loop {
             let seen = self.work.seen();
             let (next, connected) = {
@@ -226,16 +232,43 @@ impl Serving {
                 link.close();
                 return;
             }
-            match next {
-                Next::Send(message) => {
-                    if link.send(&message.encode()).is_err() {
-                        return;
-                    }
+            let message = match &next {
+                Next::Send(message) => Some(message.encode()),
+                Next::Busy | Next::Idle => None,
+            };
+            let message = match message {
+                Some(message) if message.len() <= SHORT => {
+                    bytes += message.len();
+                    short.push(message);
+                    None
                 }
-                Next::Busy => {}
-                Next::Idle => self.work.wait(seen, LOOK_UP),
+                other => other,
+            };
+            let more = matches!(next, Next::Send(_)) && message.is_none() && bytes < TOGETHER_MAX;
+            if !more && !short.is_empty() {
+                bytes = 0;
+                if send_together(link, &mut short).is_err() {
+                    return;
+                }
+            }
+            if let Some(message) = message
+                && link.send(&message).is_err()
+            {
+                return;
+            }
+            if matches!(next, Next::Idle) {
+                self.work.wait(seen, LOOK_UP);
             }
         }
+    }
+}
+
+/// Sends what was collected, as one message where it is several.
+fn send_together(link: &Link, short: &mut Vec<Vec<u8>>) -> Result<(), ChannelError> {
+    let messages = std::mem::take(short);
+    match &messages[..] {
+        [one] => link.send(one),
+        _ => link.send(&Down::together(&messages)),
     }
 }
 

@@ -19,6 +19,8 @@ const WINDOW: Span = Span::from_micros(500);
 const REST: Span = Span::from_millis(4);
 /// A file that is written to without rest is looked at this long after its first change.
 const NO_REST: Span = Span::from_millis(15);
+/// Between two looks at a file that stays open: what is written to it meanwhile goes together.
+const PACE: Span = Span::from_millis(20);
 /// "At least once a second", with time left for the way to the other side.
 pub(crate) const LONGEST: Span = Span::from_millis(500);
 
@@ -37,11 +39,15 @@ pub(crate) enum Hint {
 struct Dirty {
     first: Mono,
     last: Mono,
+    /// No look before this time while it is open.
+    not_before: Mono,
     /// Wall clock at the last event, nanoseconds.
     told_ns: i64,
     open: bool,
     /// It was looked at and found to be in the middle of something.
     held: bool,
+    /// Held only because nothing is new: the next event ends that.
+    quiet: bool,
 }
 
 impl Dirty {
@@ -49,7 +55,9 @@ impl Dirty {
         let longest = self.first + LONGEST;
         let wanted = match (self.open, self.held) {
             (false, _) => self.last + WINDOW,
-            (true, false) => (self.last + REST).min(self.first + NO_REST),
+            (true, false) => (self.last + REST)
+                .min(self.first + NO_REST)
+                .max(self.not_before),
             (true, true) => longest,
         };
         wanted.min(longest)
@@ -58,7 +66,11 @@ impl Dirty {
 
 /// The paths that changed and were not looked at since.
 #[derive(Debug, Default)]
-pub(crate) struct Settling(BTreeMap<RelPath, Dirty>);
+pub(crate) struct Settling {
+    dirty: BTreeMap<RelPath, Dirty>,
+    /// When open files were looked at, less than [`PACE`] ago.
+    looked: BTreeMap<RelPath, Mono>,
+}
 
 /// A path whose time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,13 +89,21 @@ pub(crate) struct Ripe {
 impl Settling {
     /// Takes an event that was told at `told_ns` (wall clock) and is taken `now`.
     pub(crate) fn note(&mut self, path: RelPath, hint: Hint, now: Mono, told_ns: i64) {
-        let dirty = self.0.entry(path).or_insert(Dirty {
+        let looked = self.looked.get(&path);
+        let not_before = looked.map_or(Mono::ZERO, |looked| *looked + PACE);
+        let dirty = self.dirty.entry(path).or_insert(Dirty {
             first: now,
             last: now,
+            not_before,
             told_ns,
             open: false,
             held: false,
+            quiet: false,
         });
+        if dirty.quiet {
+            (dirty.held, dirty.quiet, dirty.first) = (false, false, now);
+            dirty.not_before = not_before;
+        }
         dirty.last = now;
         dirty.told_ns = told_ns;
         match hint {
@@ -96,8 +116,13 @@ impl Settling {
     /// Takes what is due. `all` takes everything, as it is.
     pub(crate) fn ripe(&mut self, now: Mono, all: bool) -> Vec<Ripe> {
         let mut ripe = Vec::new();
-        self.0.retain(|path, dirty| {
+        self.looked.retain(|_, looked| now < *looked + PACE);
+        let looked = &mut self.looked;
+        self.dirty.retain(|path, dirty| {
             let due = all || dirty.due() <= now;
+            if due && dirty.open {
+                looked.insert(path.clone(), now);
+            }
             if due {
                 ripe.push(Ripe {
                     path: path.clone(),
@@ -112,45 +137,49 @@ impl Settling {
         ripe
     }
 
-    /// Puts back what turned out to be in the middle of something: it waits for its end.
-    pub(crate) fn hold(&mut self, ripe: Ripe, now: Mono) {
-        self.0.entry(ripe.path).or_insert(Dirty {
+    /// Puts back what turned out to be in the middle of something: it waits for its end. `quiet`:
+    /// what stands there is what was read last; it waits for the next event.
+    pub(crate) fn hold(&mut self, ripe: Ripe, quiet: bool, now: Mono) {
+        self.dirty.entry(ripe.path).or_insert(Dirty {
             first: ripe.since,
             last: now,
+            not_before: Mono::ZERO,
             told_ns: ripe.told_ns,
             open: true,
             held: true,
+            quiet,
         });
     }
 
     /// Whether there are events for a path that were not looked at.
     pub(crate) fn has(&self, path: &RelPath) -> bool {
-        self.0.contains_key(path)
+        self.dirty.contains_key(path)
     }
 
     /// Whether a path is known to be open for writing.
     pub(crate) fn is_open(&self, path: &RelPath) -> bool {
-        self.0.get(path).is_some_and(|dirty| dirty.open)
+        self.dirty.get(path).is_some_and(|dirty| dirty.open)
     }
 
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.0.values().map(Dirty::due).min()
+        self.dirty.values().map(Dirty::due).min()
     }
 
     pub(crate) fn oldest(&self) -> Option<Mono> {
-        self.0.values().map(|dirty| dirty.first).min()
+        self.dirty.values().map(|dirty| dirty.first).min()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.dirty.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.dirty.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.dirty.clear();
+        self.looked.clear();
     }
 }
 

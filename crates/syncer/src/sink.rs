@@ -7,6 +7,7 @@
 mod apply;
 mod aside;
 mod greet;
+mod grow;
 mod large;
 mod patrol;
 mod replace;
@@ -22,6 +23,7 @@ use crate::message::{Down, Hello, PROTOCOL, Problem, Up};
 use crate::wall::Wall;
 use apply::{Op, Staged};
 pub(crate) use aside::count as count_conflicts;
+use grow::Spares;
 pub(crate) use large::SUMS_MAX;
 use patrol::Patrol;
 use transfer::Transfer;
@@ -131,6 +133,7 @@ impl Sink {
         self.transfers.clear();
         self.out.clear();
         for tree in &mut self.trees {
+            tree.spares = Spares::default();
             if let Err(error) = tree.scan(&mut go_on) {
                 tree.error = error;
             }
@@ -156,6 +159,7 @@ impl Sink {
             }
             match patrol.step(tree, pause) {
                 Ok(paths) => {
+                    tree.drop_old_spares();
                     for path in paths {
                         tracing::info!("{}", tree.about(&path, &"was changed here"));
                         let dir = dir as u16;
@@ -198,6 +202,12 @@ impl Sink {
                 let op = self.put(dir, version, content, sparse, xattrs);
                 self.stage(seq, dir, path, op, bytes)
             }
+            Down::Append {
+                seq,
+                dir,
+                path,
+                growth,
+            } => self.append(seq, dir, path, growth),
             Down::Meta {
                 seq,
                 dir,

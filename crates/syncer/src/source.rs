@@ -327,6 +327,15 @@ impl Source {
         self.sessions.clear();
     }
 
+    /// The content of what was sent last.
+    #[cfg(test)]
+    pub(crate) fn sent_last(&self, id: SessionId) -> Option<crate::version::Hash> {
+        match &self.sessions.get(&id)?.inflight.back()?.sent {
+            session::Sent::Put { version, .. } => Some(version.hash),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_connected(&self, id: SessionId) -> bool {
         self.sessions.contains_key(&id)
     }

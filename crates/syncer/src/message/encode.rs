@@ -1,7 +1,8 @@
 //! The messages as bytes: a tag, then the fields in their order, little-endian.
 
 use super::{
-    DirHello, DirWelcome, Down, Hello, NewName, PROTOCOL, Piece, Problem, Refusal, Up, Xattrs,
+    DirHello, DirWelcome, Down, Growth, Hello, NewName, PROTOCOL, Piece, Problem, Refusal, Up,
+    Xattrs,
 };
 use crate::codec::{Bytes, Malformed, put_bytes, put_option, put_path, put_version};
 use crate::compare::Listed;
@@ -239,6 +240,19 @@ impl Down {
                 out.push(u8::from(*sparse));
                 put_xattrs(&mut out, xattrs);
             }
+            Self::Append {
+                seq,
+                dir,
+                path,
+                growth,
+            } => {
+                out.reserve(growth.tail.len());
+                head(&mut out, 16, *seq, *dir, path);
+                out.extend_from_slice(&growth.from.to_le_bytes());
+                out.extend_from_slice(&growth.mtime_ns.to_le_bytes());
+                out.extend_from_slice(&growth.check);
+                put_bytes(&mut out, &growth.tail);
+            }
             Self::Meta {
                 seq,
                 dir,
@@ -412,9 +426,49 @@ impl Down {
                 dir: b.u16()?,
                 paths: b.list(Bytes::entry_path)?,
             },
+            16 => Self::Append {
+                seq: b.u64()?,
+                dir: b.u16()?,
+                path: b.entry_path()?,
+                growth: Growth {
+                    from: b.u64()?,
+                    mtime_ns: b.u64()?.cast_signed(),
+                    check: b.u64()?.to_le_bytes(),
+                    tail: b.bytes()?.to_vec(),
+                },
+            },
             _ => return Err(Malformed("unknown message")),
         };
         b.end(message)
+    }
+}
+
+/// The tag of messages that travel together.
+const TOGETHER: u8 = 255;
+
+impl Down {
+    /// Several messages as one, in their order.
+    pub(crate) fn together(messages: &[Vec<u8>]) -> Vec<u8> {
+        let bytes: usize = messages.iter().map(|message| 4 + message.len()).sum();
+        let mut out = Vec::with_capacity(1 + bytes);
+        out.push(TOGETHER);
+        for message in messages {
+            put_bytes(&mut out, message);
+        }
+        out
+    }
+
+    /// What came as one: a message, or several.
+    pub(crate) fn decode_all(bytes: &[u8]) -> Result<Vec<Self>, Malformed> {
+        let Some(together) = bytes.strip_prefix(&[TOGETHER]) else {
+            return Ok(vec![Self::decode(bytes)?]);
+        };
+        let mut rest = Bytes(together);
+        let mut messages = Vec::new();
+        while !rest.0.is_empty() {
+            messages.push(Self::decode(rest.bytes()?)?);
+        }
+        Ok(messages)
     }
 }
 

@@ -98,6 +98,14 @@ fn any_down() -> impl Strategy<Value = Down> {
                 xattrs
             }
         ),
+        (op(), any_version(), any_bytes()).prop_map(|((seq, dir, path), version, tail)| {
+            Down::Append {
+                seq,
+                dir,
+                path,
+                growth: Growth::new(&version, &version, tail),
+            }
+        }),
         (op(), any_version(), any_xattrs()).prop_map(|((seq, dir, path), version, xattrs)| {
             Down::Meta {
                 seq,
@@ -192,6 +200,19 @@ fn any_up() -> impl Strategy<Value = Up> {
 }
 
 proptest! {
+    #[test]
+    fn what_travels_together_arrives(messages in proptest::collection::vec(any_down(), 0..5)) {
+        let encoded: Vec<Vec<u8>> = messages.iter().map(Down::encode).collect();
+        let together = Down::together(&encoded);
+        prop_assert_eq!(Down::decode_all(&together).unwrap(), messages);
+        for one in &encoded {
+            prop_assert_eq!(Down::decode_all(one).unwrap(), vec![Down::decode(one).unwrap()]);
+        }
+        if !encoded.is_empty() {
+            prop_assert!(Down::decode_all(&together[..together.len() - 1]).is_err());
+        }
+    }
+
     #[test]
     fn down_survives_the_way(message in any_down()) {
         prop_assert_eq!(Down::decode(&message.encode()), Ok(message));

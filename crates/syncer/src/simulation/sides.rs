@@ -71,6 +71,10 @@ impl World {
                             let hash = stored.then_some(version.hash);
                             self.sent.insert(*seq, (path.clone(), hash));
                         }
+                        Down::Append { seq, path, .. } => {
+                            let hash = source.sent_last(id);
+                            self.sent.insert(*seq, (path.clone(), hash));
+                        }
                         Down::Link {
                             seq, path, name, ..
                         } => {

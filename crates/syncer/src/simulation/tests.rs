@@ -208,6 +208,66 @@ fn costs(sent: &[Down]) -> (usize, usize) {
     (count(&is_link), count(&is_content))
 }
 
+/// A file grows again and again, one time not only at its end; what was sent of it each time.
+fn after_growth(size: usize) -> Vec<Vec<Down>> {
+    use std::io::Write;
+    let mut world = World::new(8);
+    let root = world.roots[0].path().to_owned();
+    std::fs::write(root.join("log"), vec![1; size]).unwrap();
+    world.start_source();
+    world.settle();
+    let mut log = std::fs::File::options()
+        .append(true)
+        .open(root.join("log"))
+        .unwrap();
+    let mut all = Vec::new();
+    for round in 2..8u8 {
+        log.write_all(&[round; 100]).unwrap();
+        if round == 5 {
+            let file = std::fs::File::options().write(true).open(root.join("log"));
+            std::os::unix::fs::FileExt::write_all_at(&file.unwrap(), b"in it", 3).unwrap();
+        }
+        world.note_had(0);
+        world.watch.tell(&root, Path::new("log"), Hint::Written);
+        let mut sent = Vec::new();
+        for _ in 0..5000 {
+            world.now += Span::from_millis(1);
+            world.step_source();
+            let queued = world.down.iter();
+            sent.extend(queued.map(|message| Down::decode(message).unwrap()));
+            while !world.down.is_empty() {
+                world.step_sink();
+            }
+            world.step_sink();
+            if !sent.is_empty() && world.is_in_sync() {
+                break;
+            }
+        }
+        let [alpha, beta] = world.trees();
+        assert_eq!(alpha, beta);
+        sent.retain(|message| !matches!(message, Down::InSync { .. }));
+        all.push(sent);
+    }
+    assert_eq!(world.sink.unwrap().trees[0].conflicts, 0);
+    all
+}
+
+#[test]
+fn of_a_file_that_grew_only_the_new_end_is_sent() {
+    for size in [10_000, 3_000_000] {
+        for (round, sent) in after_growth(size).into_iter().enumerate() {
+            let [Down::Append { growth, .. }] = &sent[..] else {
+                // It was changed elsewhere, too.
+                assert_eq!(round, 3, "{size}: {sent:?}");
+                continue;
+            };
+            assert_ne!(round, 3);
+            assert_eq!(growth.tail, [round as u8 + 2; 100]);
+            assert_eq!(growth.from, size as u64 + round as u64 * 100);
+        }
+    }
+}
+
 #[test]
 fn what_is_renamed_is_not_sent_again() {
     // Looked at at once, and by a source that comes late.

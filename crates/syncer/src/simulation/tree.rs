@@ -243,6 +243,16 @@ fn new_content(random: &mut Random) -> Vec<u8> {
     content
 }
 
+/// Adds to the end of a file, as logs do.
+fn append(random: &mut Random, path: &Path) {
+    let mut file = std::fs::File::options().append(true).open(path).unwrap();
+    let new = new_content(random);
+    std::io::Write::write_all(&mut file, &new).unwrap();
+    // No two contents are equal.
+    let unique = random.next().to_le_bytes();
+    std::io::Write::write_all(&mut file, &unique).unwrap();
+}
+
 /// Bytes of a hole, and about as many of data around it.
 const HOLE: u64 = 128 * 1024;
 
@@ -303,9 +313,23 @@ pub(super) fn random_change(random: &mut Random, root: &Path) -> Vec<(PathBuf, H
         }
         4 => {
             if let Some(path) = pick(random, root, is_plain) {
-                let mut content = std::fs::read(&path).unwrap();
-                content.extend(new_content(random));
-                std::fs::write(&path, content).unwrap();
+                match random.below(4) {
+                    // Rewritten, longer than before.
+                    0 => {
+                        let mut content = std::fs::read(&path).unwrap();
+                        content.extend(new_content(random));
+                        std::fs::write(&path, content).unwrap();
+                    }
+                    // Longer, and changed before its end.
+                    1 => {
+                        let file = std::fs::File::options().write(true).open(&path).unwrap();
+                        let end = file.metadata().unwrap().len();
+                        file.write_all_at(&new_content(random), end).unwrap();
+                        file.write_all_at(&random.next().to_le_bytes(), random.below(end + 1))
+                            .unwrap();
+                    }
+                    _ => append(random, &path),
+                }
                 tell(&path, Hint::Written);
             }
         }

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::attributes;
 use crate::fence::{Closed, Fence};
 use crate::index::{Entry, Record};
-use crate::message::{NewName, Problem, Xattrs};
+use crate::message::{Growth, NewName, Problem, Xattrs};
 use crate::path::RelPath;
 use crate::root::{Root, os, sync_directory};
 use crate::sink::tree::Tree;
@@ -31,6 +31,8 @@ const SYNC_ALL_FROM: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Staged {
     pub(crate) seq: u64,
+    /// Numbers before it that it answers for as well.
+    pub(crate) also: Vec<u64>,
     pub(crate) path: RelPath,
     pub(crate) op: Op,
 }
@@ -43,7 +45,11 @@ pub(crate) enum Op {
         file: File,
         name: String,
         version: Version,
+        /// Of a file that grew: the hash so far, for the next time.
+        grown: Option<Box<blake3::Hasher>>,
     },
+    /// A file gets longer: becomes a complete temporary file first.
+    Append(Growth),
     Symlink {
         target: Vec<u8>,
         version: Version,
@@ -65,6 +71,22 @@ pub(crate) enum Op {
     Delete,
     /// It failed before it came to this.
     Failed(Problem),
+}
+
+impl Staged {
+    /// Every number that this answers for.
+    fn seqs(&self) -> impl Iterator<Item = u64> {
+        self.also.iter().copied().chain([self.seq])
+    }
+}
+
+/// Of one problem that all of these have.
+pub(crate) fn failed<'a>(
+    batch: impl Iterator<Item = &'a Staged>,
+    problem: &Problem,
+) -> Vec<(u64, Problem)> {
+    let seqs = batch.flat_map(Staged::seqs);
+    seqs.map(|seq| (seq, problem.clone())).collect()
 }
 
 impl Op {
@@ -111,6 +133,8 @@ pub(crate) struct Apply<'a> {
     records: Vec<Record>,
     /// Files of this batch that got another name because they were renamed: old and new one.
     twins: BTreeMap<RelPath, RelPath>,
+    /// The operation under way makes a file longer: what comes out is of use for the next time.
+    pub(super) grown: Option<Box<blake3::Hasher>>,
 }
 
 impl<'a> Apply<'a> {
@@ -123,25 +147,31 @@ impl<'a> Apply<'a> {
             touched: BTreeMap::new(),
             records: Vec::new(),
             twins: BTreeMap::new(),
+            grown: None,
         }
     }
 
     /// Does a batch. What it returns failed; everything else is durable.
-    pub(crate) fn run(mut self, batch: Vec<Staged>) -> Result<Vec<(u64, Problem)>, Closed> {
+    pub(crate) fn run(mut self, mut batch: Vec<Staged>) -> Result<Vec<(u64, Problem)>, Closed> {
         self.fence.pass()?;
+        for staged in &mut batch {
+            self.make_longer(staged)?;
+        }
         if let Err(error) = self.prepare(&batch) {
             return Ok(self.all_failed(&batch, &error));
         }
-        let seqs: Vec<_> = batch.iter().map(|staged| staged.seq).collect();
+        let seqs: Vec<_> = batch.iter().flat_map(Staged::seqs).collect();
         let mut problems = Vec::new();
-        for Staged { seq, path, op } in batch {
+        for staged in batch {
+            let seqs: Vec<_> = staged.seqs().collect();
+            let Staged { path, op, .. } = staged;
             let problem = match self.apply(&path, op) {
                 Ok(()) => continue,
                 Err(OpError::Closed(closed)) => return Err(closed),
                 Err(OpError::NeedContent) => Problem::NeedContent,
                 Err(OpError::Io(error)) => Problem::Failed(self.tree.about(&path, &error)),
             };
-            problems.push((seq, problem));
+            problems.extend(seqs.into_iter().map(|seq| (seq, problem.clone())));
         }
         self.fence.pass()?;
         if let Err(error) = self.settle() {
@@ -154,7 +184,7 @@ impl<'a> Apply<'a> {
 
     fn all_failed(&self, batch: &[Staged], error: &io::Error) -> Vec<(u64, Problem)> {
         let problem = Problem::Failed(format!("{}: {error}", self.tree.place.path.display()));
-        batch.iter().map(|s| (s.seq, problem.clone())).collect()
+        failed(batch.iter(), &problem)
     }
 
     /// Content first, then the intent: after a crash either version is known to be common.
@@ -184,7 +214,9 @@ impl<'a> Apply<'a> {
             | Op::Symlink { version, .. }
             | Op::Node { version, .. }
             | Op::Link(NewName { version, .. }) => *version,
-            Op::Directory { .. } | Op::Meta { .. } | Op::Delete | Op::Failed(_) => return None,
+            Op::Directory { .. } | Op::Meta { .. } | Op::Append(_) | Op::Delete | Op::Failed(_) => {
+                return None;
+            }
         };
         let before = self.tree.store.index.base(&staged.path);
         let entry = Entry {
@@ -198,10 +230,19 @@ impl<'a> Apply<'a> {
     fn apply(&mut self, path: &RelPath, op: Op) -> Result<(), OpError> {
         self.fence.pass()?;
         match op {
-            Op::File { name, version, .. } => {
+            Op::File {
+                name,
+                version,
+                grown,
+                ..
+            } => {
                 let tmp = self.root.private(&[b"tmp"])?;
-                self.rename_into(&tmp, &name, path, &version)
+                self.grown = grown;
+                let renamed = self.rename_into(&tmp, &name, path, &version);
+                self.grown = None;
+                renamed
             }
+            Op::Append(_) => Err(OpError::NeedContent),
             Op::Symlink { target, version } => {
                 let tmp = self.root.private(&[b"tmp"])?;
                 let name = "link";

@@ -91,6 +91,7 @@ impl Sink {
                     file,
                     name,
                     version: *version,
+                    grown: None,
                 },
                 Err(error) => Op::Failed(Problem::Failed(error.to_string())),
             },

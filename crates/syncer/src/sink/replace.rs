@@ -59,7 +59,7 @@ impl Apply<'_> {
                 None => RenameFlags::NOREPLACE,
             };
             match fs::renameat_with(tmp, name, parent, os(path.name()), flags) {
-                Ok(()) => return self.came_out(tmp, name, path, replaced.as_ref()),
+                Ok(()) => return self.exchanged(tmp, name, path, replaced.as_ref(), version),
                 // Something came or went since it was looked at.
                 Err(Errno::EXIST | Errno::NOENT) => {}
                 // A file system that does not know the flags.
@@ -70,6 +70,24 @@ impl Apply<'_> {
             }
         }
         Err(busy())
+    }
+
+    /// What came out of the tree goes, or waits for the next time that this file grows.
+    fn exchanged(
+        &mut self,
+        tmp: &OwnedFd,
+        name: &str,
+        path: &RelPath,
+        judged: Option<&Found>,
+        version: &Version,
+    ) -> Result<(), OpError> {
+        if let Some(hasher) = self.grown.take()
+            && let Some(judged) = judged
+            && self.keep_spare(tmp, name, path, judged, version, hasher)?
+        {
+            return Ok(());
+        }
+        self.came_out(tmp, name, path, judged)
     }
 
     /// Removes a version that is known to be common.

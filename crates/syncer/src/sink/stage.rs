@@ -3,15 +3,16 @@
 //! It replaces nothing itself: [`Apply`] does. The one thing to know: every number is acknowledged once
 //! and in its order, with what failed named beside it.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 
-use super::apply::{Apply, Op, Staged};
+use super::apply::{Apply, Op, Staged, failed};
 use super::transfer::{may_be_kept, write_sparse};
 use super::{Sink, SinkError};
 use crate::attributes;
-use crate::message::{Problem, Up, Xattrs};
+use crate::message::{Growth, Problem, Up, Xattrs};
 use crate::path::RelPath;
 use crate::root::{Root, os};
 use crate::version::{Kind, Version};
@@ -41,16 +42,61 @@ impl Sink {
         self.fence.pass()?;
         self.tree(dir)?;
         self.count_seq(seq)?;
-        self.staged
-            .entry(dir)
-            .or_default()
-            .push(Staged { seq, path, op });
+        let also = Vec::new();
+        self.staged.entry(dir).or_default().push(Staged {
+            seq,
+            also,
+            path,
+            op,
+        });
         self.staged_ops += 1;
         self.staged_bytes += bytes;
         if self.staged_ops >= BATCH_OPS_MAX || self.staged_bytes >= BATCH_BYTES_MAX {
             return self.flush();
         }
         Ok(())
+    }
+
+    /// A file got longer. If it does so again before it is stored, both are one.
+    pub(super) fn append(
+        &mut self,
+        seq: u64,
+        dir: u16,
+        path: RelPath,
+        growth: Growth,
+    ) -> Result<(), SinkError> {
+        self.tree(dir)?;
+        let batch = self
+            .staged
+            .get_mut(&dir)
+            .map_or(&mut [][..], |b| &mut b[..]);
+        let last = batch.iter_mut().rev().find(|staged| staged.path == path);
+        match last {
+            Some(Staged {
+                seq: first,
+                also,
+                op: Op::Append(earlier),
+                ..
+            }) if earlier.from.checked_add(earlier.tail.len() as u64) == Some(growth.from) => {
+                also.push(std::mem::replace(first, seq));
+                let bytes = growth.tail.len();
+                earlier.tail.extend(growth.tail);
+                earlier.mtime_ns = growth.mtime_ns;
+                earlier.check = growth.check;
+                self.fence.pass()?;
+                self.count_seq(seq)?;
+                self.staged_bytes += bytes;
+                if self.staged_bytes >= BATCH_BYTES_MAX {
+                    return self.flush();
+                }
+                return Ok(());
+            }
+            // What it builds on is not stored yet.
+            Some(_) => self.flush()?,
+            None => {}
+        }
+        let bytes = growth.tail.len();
+        self.stage(seq, dir, path, Op::Append(growth), bytes)
     }
 
     /// The operation for a whole message; a small file is written to its temporary place.
@@ -126,6 +172,7 @@ impl Sink {
             file,
             name,
             version: *version,
+            grown: None,
         })
     }
 
@@ -144,7 +191,7 @@ impl Sink {
                 Err(error) => {
                     tree.error = error.to_string();
                     let problem = Problem::Failed(error.to_string());
-                    batch.iter().map(|s| (s.seq, problem.clone())).collect()
+                    failed(batch.iter(), &problem)
                 }
             };
             if !found.is_empty() {
@@ -192,7 +239,9 @@ impl Sink {
             .enter()
             .map_err(|e| e.to_string())
             .and_then(|root| {
-                sweep(&root, &busy).map_err(|e| e.to_string())?;
+                tree.spares.grow_old(&root);
+                let spares = tree.spares.names();
+                sweep(&root, &busy, &spares).map_err(|e| e.to_string())?;
                 tree.reached_sync(&root).map_err(|e| e.to_string())
             });
         if let Err(error) = reached {
@@ -204,14 +253,15 @@ impl Sink {
 }
 
 /// Removes what earlier sessions left in the temporary place.
-fn sweep(root: &Root, busy: &[String]) -> io::Result<()> {
+fn sweep(root: &Root, busy: &[String], spares: &BTreeSet<String>) -> io::Result<()> {
     let tmp = root.private(&[b"tmp"])?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = fs::openat(&tmp, ".", flags, Mode::empty())?;
     for entry in fs::Dir::read_from(&open)?.flatten() {
         let name = entry.file_name().to_bytes();
         let used = may_be_kept(name) && busy.iter().any(|part| part.as_bytes()[5..] == name[5..]);
-        if name != b"." && name != b".." && !used {
+        let spare = std::str::from_utf8(name).is_ok_and(|name| spares.contains(name));
+        if name != b"." && name != b".." && !used && !spare {
             fs::unlinkat(&tmp, os(name), AtFlags::empty())?;
         }
     }

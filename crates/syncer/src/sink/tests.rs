@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::message::NewName;
+use crate::message::{Growth, NewName};
 use crate::path::RelPath;
 use crate::version::{Kind, Version};
 
@@ -89,6 +89,29 @@ impl Scene {
             sparse: false,
             xattrs: Vec::new(),
         });
+    }
+
+    /// What the file has, and what it has got.
+    fn append(&mut self, name: &str, old: &str, new: &str) {
+        self.say(|seq| Down::Append {
+            seq,
+            dir: 0,
+            path: path(name),
+            growth: Growth::new(
+                &file(old.as_bytes()),
+                &file(format!("{old}{new}").as_bytes()),
+                new.into(),
+            ),
+        });
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+
+    fn ino(&self, name: &str) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        self.dir.path().join(name).metadata().unwrap().ino()
     }
 
     fn delete(&mut self, name: &str) {
@@ -220,7 +243,8 @@ fn what_is_changed_in_the_same_moment_is_kept() {
             std::fs::write(at, "disturbed").unwrap();
         },
     ];
-    let orders: [fn(&mut Scene); 3] = [
+    let orders: [fn(&mut Scene); 4] = [
+        |scene| scene.append("file", "first", " and more"),
         |scene| scene.put("file", "second"),
         |scene| scene.delete("file"),
         |scene| {
@@ -261,4 +285,81 @@ fn what_is_changed_in_the_same_moment_is_kept() {
         }
     }
     assert!(kept > 0, "nobody came in between");
+}
+
+/// Two copies take turns, so that what stands under the name is whole and only new ends are written.
+#[test]
+fn a_file_that_grows_has_two_copies_in_turn() {
+    let mut scene = Scene::new(Fence::open(), &[]);
+    scene.put("log", "a");
+    scene.in_sync();
+    let (mut text, mut inodes) = ("a".to_owned(), vec![scene.ino("log")]);
+    for new in ["b", "cc", "ddd"] {
+        scene.append("log", &text, new);
+        scene.in_sync();
+        assert_eq!(scene.flush(), []);
+        text += new;
+        assert_eq!(scene.read("log"), text);
+        inodes.push(scene.ino("log"));
+    }
+    assert_ne!(inodes[0], inodes[1]);
+    assert_eq!(inodes[..2], inodes[2..]);
+    // Replaced: what is one version behind is not its beginning any more.
+    scene.put("log", "other");
+    scene.append("log", "other", " end");
+    scene.flush();
+    assert_eq!(scene.read("log"), "other end");
+    assert_eq!(scene.sink.trees[0].conflicts, 0);
+}
+
+#[test]
+fn a_spare_copy_that_somebody_changed_is_not_used() {
+    use std::io::Write;
+    let mut scene = Scene::new(Fence::open(), &[]);
+    scene.put("log", "first");
+    scene.flush();
+    let mut open = std::fs::File::options()
+        .write(true)
+        .open(scene.dir.path().join("log"))
+        .unwrap();
+    scene.append("log", "first", "1");
+    scene.flush();
+    // It is open here, and is the spare copy now.
+    open.write_all(b"FIRST").unwrap();
+    scene.append("log", "first1", "2");
+    assert_eq!(scene.flush(), []);
+    assert_eq!(scene.read("log"), "first12");
+}
+
+#[test]
+fn growth_that_does_not_fit_asks_for_the_content() {
+    let mut scene = Scene::new(Fence::open(), &[]);
+    scene.put("log", "first");
+    scene.flush();
+    scene.append("log", "other", "1");
+    scene.append("log", "other1", "2");
+    let failed: Vec<_> = scene.flush();
+    let need = Problem::NeedContent;
+    assert_eq!(failed, [(2, need.clone()), (3, need.clone())]);
+    std::fs::write(scene.dir.path().join("log"), "changed here").unwrap();
+    scene.append("log", "first", "1");
+    assert_eq!(scene.flush(), [(4, need)]);
+    assert_eq!(scene.read("log"), "changed here");
+}
+
+/// Two of one batch are stored as one, and both are answered for.
+#[test]
+fn growth_upon_growth_is_one() {
+    let mut scene = Scene::new(Fence::open(), &[]);
+    scene.put("log", "a");
+    scene.append("log", "a", "b");
+    scene.append("log", "ab", "c");
+    scene.append("log", "abc", "d");
+    assert_eq!(scene.sink.staged[&0].len(), 1);
+    assert_eq!(scene.flush(), []);
+    assert!(matches!(
+        scene.answers.last(),
+        Some(Up::Ack { upto: 4, .. })
+    ));
+    assert_eq!(scene.read("log"), "abcd");
 }

@@ -17,6 +17,7 @@ use crate::path::RelPath;
 use crate::read::version_on_disk;
 use crate::root::{Found, Place, Root};
 use crate::sink::aside;
+use crate::sink::grow::Spares;
 use crate::version::{Hash, Kind, Sig, Version};
 
 /// After an interruption the directory is not looked at again, so that the contact is back
@@ -39,6 +40,8 @@ pub(crate) struct Tree {
     digests: BTreeMap<RelPath, Hash>,
     /// Which names belong to the same file; what is missing has one name only.
     pub(crate) links: BTreeMap<RelPath, Link>,
+    /// Copies of files that grow, in the temporary place.
+    pub(crate) spares: Spares,
     scanned_at: Option<Instant>,
     /// Everything that the source has is here, in this session.
     pub(crate) synced: bool,
@@ -68,6 +71,7 @@ impl Tree {
             held: BTreeSet::new(),
             digests: BTreeMap::new(),
             links: BTreeMap::new(),
+            spares: Spares::default(),
             scanned_at: None,
             synced: false,
             data: Data::Stale,
@@ -281,6 +285,15 @@ impl Tree {
             }
         }
         Ok(directory)
+    }
+
+    /// Files that do not grow any more need no second copy.
+    pub(crate) fn drop_old_spares(&mut self) {
+        if self.spares.any_old()
+            && let Ok(root) = self.place.enter()
+        {
+            self.spares.grow_old(&root);
+        }
     }
 
     fn news(&self) -> (Data, u64, bool) {

@@ -25,6 +25,8 @@ pub(crate) struct Known {
     pub(crate) told_ns: i64,
     /// By its last event it was open for writing.
     pub(crate) open: bool,
+    /// How long it was when it was read last, while it only got longer since.
+    pub(crate) read_size: Option<u64>,
 }
 
 impl From<&Whole> for Known {
@@ -46,6 +48,7 @@ impl Known {
             doubt: false,
             told_ns: 0,
             open: false,
+            read_size: Some(version.size),
         }
     }
 
@@ -58,6 +61,7 @@ impl Known {
             doubt: false,
             told_ns: 0,
             open: false,
+            read_size: None,
         }
     }
 
@@ -222,6 +226,7 @@ mod tests {
             doubt: false,
             told_ns: 0,
             open: false,
+            read_size: None,
         }
     }
 

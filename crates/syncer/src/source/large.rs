@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use fast_rsync::{Signature, diff};
-use haarb_model::Span;
+use haarb_model::{Mono, Span};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
@@ -28,6 +28,10 @@ use super::vanished::Vanished;
 /// After this time without a moment of rest a large file is sent as it was read.
 const PATIENCE: Span = Span::from_secs(1);
 
+/// A file that grows is read as a whole each time: so fast on average at most, which is a small part
+/// of what a processor reads and hashes.
+const READ_BYTES_PER_US: u64 = 200;
+
 /// A large file on its way.
 pub(crate) struct Outgoing {
     pub(crate) dir: usize,
@@ -38,6 +42,8 @@ pub(crate) struct Outgoing {
     /// Where the sink may have it under a name that is gone here. Then it is only read, to see
     /// whether that is so.
     pub(crate) renamed_from: Option<RelPath>,
+    /// It seems to have grown at its end. Then it is only read, to see whether that is so.
+    pub(crate) grown: Option<Grown>,
     /// It has holes.
     pub(crate) sparse: bool,
     before: Found,
@@ -53,6 +59,12 @@ pub(crate) struct Outgoing {
     read: u64,
     hasher: blake3::Hasher,
     again: Option<Again>,
+}
+
+/// What the sink has of a file that grew, and what follows.
+pub(crate) struct Grown {
+    pub(crate) old: Version,
+    pub(crate) tail: Vec<u8>,
 }
 
 /// The second reading of a file that changed during the first.
@@ -77,6 +89,8 @@ pub(crate) enum Step {
     },
     /// It changed while it was read: to be tried anew.
     Changed,
+    /// It did not only grow at its end: to be sent as any other.
+    Differs,
 }
 
 impl Outgoing {
@@ -95,6 +109,7 @@ impl Outgoing {
         let xattrs = read_xattrs(&file)?;
         Ok(Some(Self {
             renamed_from: None,
+            grown: None,
             sparse: Root::has_holes(&file, before.sig.size),
             dir,
             path,
@@ -124,9 +139,36 @@ impl Outgoing {
         self
     }
 
+    /// Looks whether what the sink has is its beginning.
+    pub(crate) fn perhaps_grown(mut self) -> Self {
+        let pending = &self.pending;
+        let old = pending.old.filter(|old| {
+            let more = self.before.sig.size.saturating_sub(old.size);
+            old.kind == Kind::File && old.size > 0 && more > 0 && more <= SEGMENT as u64
+        });
+        let plain = !pending.whole && !pending.anew && !self.sparse && self.before.names == 1;
+        if let Some(old) = old.filter(|_| plain && self.renamed_from.is_none()) {
+            self.base = Some(0);
+            self.grown = Some(Grown {
+                old,
+                tail: Vec::new(),
+            });
+        }
+        self
+    }
+
+    /// Reading all of a file because a little was added to it pays only now and then.
+    pub(crate) fn not_before(&self) -> Mono {
+        let read = match &self.grown {
+            Some(_) => Span::from_micros(self.before.sig.size / READ_BYTES_PER_US),
+            None => Span::ZERO,
+        };
+        self.pending.since + read.min(PATIENCE)
+    }
+
     /// A piece to send, or nothing where it is only read.
     fn send(&self, piece: Piece) -> Step {
-        if self.renamed_from.is_some() {
+        if self.renamed_from.is_some() || self.grown.is_some() {
             return Step::Busy;
         }
         Step::Send(Down::Part {
@@ -224,6 +266,17 @@ impl Outgoing {
         }
         self.hasher.update(&bytes);
         self.read += bytes.len() as u64;
+        if let Some(grown) = &mut self.grown {
+            if self.read == grown.old.size {
+                let same = *self.hasher.finalize().as_bytes() == grown.old.hash;
+                return Ok(if same { Step::Busy } else { Step::Differs });
+            }
+            if self.read > grown.old.size {
+                grown.tail.extend(bytes);
+            }
+            let fits = grown.tail.len() <= SEGMENT;
+            return Ok(if fits { Step::Busy } else { Step::Differs });
+        }
         let segment = self.next;
         self.next += 1;
         // Behind an end that moved while it was read, pieces and segments do not meet.
@@ -238,7 +291,11 @@ impl Outgoing {
 
     /// One segment, or what there is of it below the size that the file had at first.
     fn read_segment(&self, start: u64) -> io::Result<Vec<u8>> {
-        let length = (self.before.sig.size - start).min(SEGMENT as u64) as usize;
+        let length = (self.before.sig.size - start).min(SEGMENT as u64);
+        // What the sink has and what follows are looked at apart.
+        let border = self.grown.as_ref().map(|grown| grown.old.size);
+        let border = border.filter(|border| *border > start);
+        let length = border.map_or(length, |border| length.min(border - start)) as usize;
         let mut bytes = vec![0; length];
         let mut filled = 0;
         while filled < length {
@@ -340,7 +397,6 @@ mod tests {
     use super::*;
     use crate::root::Place;
     use crate::version::xattrs_digest;
-    use haarb_model::Mono;
 
     /// The content is read on to its new end; the attributes are those of that moment, too.
     #[test]
@@ -366,7 +422,7 @@ mod tests {
                 Step::Done {
                     version, xattrs, ..
                 } => break (version, xattrs),
-                Step::Wait | Step::Changed => panic!("nobody changes it any more"),
+                Step::Wait | Step::Changed | Step::Differs => panic!("nobody changes it any more"),
             }
         };
         assert_eq!(version.size, 3 * SEGMENT as u64 + 4);

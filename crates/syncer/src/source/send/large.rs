@@ -6,11 +6,11 @@
 use haarb_model::Mono;
 
 use super::PATIENCE;
-use crate::message::{Down, NewName};
+use crate::message::{Down, Growth, NewName};
 use crate::source::disk::Known;
-use crate::source::large::{Outgoing, Step};
+use crate::source::large::{Grown, Outgoing, Step};
 use crate::source::link::{Link, send_link};
-use crate::source::session::{Sent, Session};
+use crate::source::session::{Pending, Sent, Session};
 use crate::source::{Next, Source};
 
 impl Source {
@@ -58,6 +58,16 @@ impl Source {
                 };
                 self.learn(large.dir, &large.path, known, now);
                 let dir = &mut session.dirs[large.dir];
+                let short = large.grown.as_ref();
+                if short.is_some_and(|grown| !Growth::suffices(&grown.old, &version)) {
+                    // Its attributes changed, too.
+                    let pending = Pending {
+                        old: None,
+                        ..large.pending
+                    };
+                    dir.at_once(large.path, pending);
+                    return Some(Next::Busy);
+                }
                 if let Some(to) = large.renamed_from {
                     if dir.vanished.content(&version, &large.path) != Some(&to) {
                         // Only its size and time are the same, or it is not there any more.
@@ -84,18 +94,34 @@ impl Source {
                 dir.sending(large.dir as u16, &large.path, false);
                 self.link_others(session, large.dir, &large.path, sig.ino, now);
                 let sent = Sent::Put {
-                    path: large.path,
+                    path: large.path.clone(),
                     version,
                     sig: (!doubt).then_some(sig),
                     to: None,
                 };
                 let seq = session.number(large.dir, sent, large.pending);
+                if let Some(Grown { old, tail }) = large.grown {
+                    return Some(Next::Send(Down::Append {
+                        seq,
+                        dir: large.dir as u16,
+                        path: large.path,
+                        growth: Growth::new(&old, &version, tail),
+                    }));
+                }
                 Some(Next::Send(Down::End {
                     seq,
                     transfer: large.transfer,
                     version,
                     xattrs,
                 }))
+            }
+            Ok(Step::Differs) => {
+                let pending = Pending {
+                    old: None,
+                    ..large.pending
+                };
+                session.dirs[large.dir].at_once(large.path, pending);
+                Some(Next::Busy)
             }
             Ok(Step::Changed) => {
                 let dir = &mut session.dirs[large.dir];
@@ -130,7 +156,7 @@ impl Source {
             return Some(Next::Busy);
         };
         let begun = Outgoing::begin(&root, number, path.clone(), pending.clone(), transfer)
-            .map(|large| large.map(|large| large.perhaps_renamed(vanished)));
+            .map(|large| large.map(|large| large.perhaps_renamed(vanished).perhaps_grown()));
         match begun {
             // Being rewritten at this moment: its events will tell when that is over.
             Ok(Some(large))
@@ -142,9 +168,13 @@ impl Source {
                 session.dirs[number].again_soon(path, pending, now);
                 Some(Next::Busy)
             }
+            Ok(Some(large)) if now < large.not_before() && !self.draining => {
+                session.dirs[number].again_at(path, pending, large.not_before());
+                Some(Next::Busy)
+            }
             Ok(Some(large)) => {
                 let sparse = large.sparse;
-                let silent = large.renamed_from.is_some();
+                let silent = large.renamed_from.is_some() || large.grown.is_some();
                 session.large = Some(large);
                 if silent {
                     return Some(Next::Busy);

@@ -7,7 +7,7 @@ use haarb_model::Mono;
 
 use super::PATIENCE;
 use crate::compare::below;
-use crate::message::Down;
+use crate::message::{Down, Growth};
 use crate::path::RelPath;
 use crate::read::{Look, Whole, look};
 use crate::source::disk::Known;
@@ -75,9 +75,11 @@ impl Source {
             }
             Ok(Look::Large) => dir.queue_large(path, pending),
             Ok(Look::Whole(whole)) => {
+                let grown = appended(&pending, &whole);
                 let fresh = whole.version.kind == Kind::File
                     && !is_renamed(dir, &path, &pending, &whole)
-                    && !appended(&pending, &whole)
+                    && !grown
+                    && pending.old != Some(whole.version)
                     && now < pending.since + PATIENCE
                     && !self.draining;
                 let suspect = tree.is_open(&path) || tree.is_suspect(&path, &whole, pending.old);
@@ -92,7 +94,7 @@ impl Source {
                     session.dirs[number].doubt(path, mark, pending, whole);
                     return Next::Busy;
                 }
-                return self.send_read(session, number, path, pending, *whole, now);
+                return self.send_read(session, number, path, pending, *whole, grown, now);
             }
         }
         Next::Busy
@@ -110,7 +112,8 @@ impl Source {
         found.is_some_and(|found| found.kind != Some(Kind::Directory))
     }
 
-    /// Sends what was read.
+    /// Sends what was read. `grown`: it begins with what the sink is noted to have.
+    #[expect(clippy::too_many_arguments, reason = "each says something else")]
     pub(super) fn send_read(
         &mut self,
         session: &mut Session,
@@ -118,6 +121,7 @@ impl Source {
         path: RelPath,
         pending: Pending,
         whole: Whole,
+        grown: bool,
         now: Mono,
     ) -> Next {
         let (path, pending) = match self.send_as_link(session, number, path, pending, true, now) {
@@ -131,7 +135,7 @@ impl Source {
         let directory = whole.version.is_directory();
         let question = session.dirs[number].sending(number as u16, &path, directory);
         let (sent, ino) = (path.clone(), whole.sig.ino);
-        let next = send_whole(session, number, path, pending, whole);
+        let next = send_whole(session, number, path, pending, whole, grown);
         if matches!(next, Next::Send(Down::Put { .. })) {
             self.link_others(session, number, &sent, ino, now);
         }
@@ -189,13 +193,14 @@ fn appended(pending: &Pending, whole: &Whole) -> bool {
     old.and_then(begins_with).unwrap_or(false)
 }
 
-/// Sends a directory, a symlink or a small file, or only its attributes, or nothing.
+/// Sends a directory, a symlink or a small file, or only its new end or its attributes, or nothing.
 fn send_whole(
     session: &mut Session,
     number: usize,
     path: RelPath,
     pending: Pending,
     whole: Whole,
+    grown: bool,
 ) -> Next {
     let Whole {
         version,
@@ -204,7 +209,7 @@ fn send_whole(
         content,
         sparse,
         xattrs,
-        names: _,
+        names,
     } = whole;
     let old: Option<Version> = pending.old.filter(|_| !pending.whole && !pending.anew);
     if old == Some(version) {
@@ -212,6 +217,8 @@ fn send_whole(
     }
     let attributes_only = matches!(version.kind, Kind::File | Kind::Symlink)
         && old.is_some_and(|old| old.same_content(&version));
+    // A file with several names, or with holes, is more than its bytes.
+    let beginning = old.filter(|_| grown && names == 1 && !sparse);
     let sent = Sent::Put {
         path: path.clone(),
         version,
@@ -220,6 +227,16 @@ fn send_whole(
     };
     let seq = session.number(number, sent, pending);
     let dir = number as u16;
+    if let Some(old) = beginning.filter(|old| Growth::suffices(old, &version)) {
+        let from = usize::try_from(old.size).unwrap_or(usize::MAX);
+        let tail = content.get(from..).unwrap_or_default().to_vec();
+        return Next::Send(Down::Append {
+            seq,
+            dir,
+            path,
+            growth: Growth::new(&old, &version, tail),
+        });
+    }
     Next::Send(if attributes_only {
         Down::Meta {
             seq,

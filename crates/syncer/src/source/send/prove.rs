@@ -52,6 +52,6 @@ impl Source {
             dir.again_soon(path, pending, now);
             return Some(Next::Busy);
         }
-        Some(self.send_read(session, number, path, pending, *whole, now))
+        Some(self.send_read(session, number, path, pending, *whole, false, now))
     }
 }

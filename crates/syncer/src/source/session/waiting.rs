@@ -103,6 +103,11 @@ impl SessionDir {
         self.retry.insert(path, (now + wait, pending));
     }
 
+    pub(crate) fn again_at(&mut self, path: RelPath, pending: Pending, at: Mono) {
+        let pending = self.joined(&path, pending);
+        self.retry.insert(path, (at, pending));
+    }
+
     pub(crate) fn again_soon(&mut self, path: RelPath, pending: Pending, now: Mono) {
         let pending = self.joined(&path, pending);
         self.retry.insert(path, (now + DELETE_AFTER, pending));

@@ -53,8 +53,11 @@ impl Tree {
         let as_acknowledged = entry
             .filter(|entry| known.is_none() && entry.sig == Some(found.sig))
             .map(|entry| entry.version);
+        let same = known.filter(|_| kind == Kind::File && replaced.is_none() && !found.linked());
+        let read_size = same.and_then(|known| known.read_size);
         let now_known = Known {
             version: as_acknowledged,
+            read_size: read_size.filter(|size| *size < found.sig.size),
             ..Known::found(kind, &found)
         };
         self.disk.insert(path.clone(), now_known);

@@ -69,7 +69,11 @@ impl Tree {
             return;
         }
         if ripe.open && !ripe.overdue && self.in_the_middle(&ripe.path, found) {
-            self.settling.hold(ripe, now);
+            let known = self.disk.get(&ripe.path);
+            let quiet = known
+                .zip(found)
+                .is_some_and(|(known, found)| known.is_same(&found));
+            self.settling.hold(ripe, quiet, now);
             return;
         }
         if found.is_some_and(|found| found.kind == Some(Kind::Directory)) {
@@ -91,8 +95,11 @@ impl Tree {
         };
         // Longer than what was read last, not only than what was seen: a file that is being
         // rewritten grows as well.
-        let read = self.disk.get(path).and_then(|known| known.version);
-        let grew = read.is_some_and(|read| read.kind == Kind::File && read.size < found.sig.size);
+        let known = self.disk.get(path);
+        let known =
+            known.filter(|known| known.kind == Kind::File && known.sig.ino == found.sig.ino);
+        let read = known.and_then(|known| known.read_size);
+        let grew = read.is_some_and(|size| size < found.sig.size);
         !grew && !found.linked()
     }
 
