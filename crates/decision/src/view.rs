@@ -294,13 +294,19 @@ impl View {
         self.segment.timing.vip_probe.times(2 * self.rank as u64)
     }
 
-    /// Over which networks each neighbour is heard now.
+    /// Over which networks each neighbour is heard now. One that either side does not count as
+    /// usable is none of them: that is known, and said, sooner than silence.
     #[must_use]
     pub fn heard(&self) -> BTreeMap<NodeName, BTreeSet<NetworkName>> {
         let on = |neighbour: &Neighbour| {
-            let networks = self.networks.iter().map(|n| &n.name);
+            let usable = self.networks.iter().filter(|network| network.usable);
+            let networks = usable.map(|network| &network.name);
+            let there = |name: &&NetworkName| match &neighbour.advert {
+                Some((_, advert)) => advert.usable.contains(*name),
+                None => true,
+            };
             networks
-                .filter(|n| neighbour.heard_on(n))
+                .filter(|name| neighbour.heard_on(name) && there(name))
                 .cloned()
                 .collect()
         };

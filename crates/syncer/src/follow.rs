@@ -4,34 +4,35 @@
 //! The sink connects to the source, because it is the one that is told whom to follow; the
 //! source serves whoever proves to have the key. Every network is tried in turn, those on which
 //! the source is heard and the last good one first; a network on which it is not heard any more
-//! is left at once for one on which it is. The one thing to know: when the duty ends the fence is closed first, so nothing
+//! is left at once for one on which it is, where a channel stands ready. The one thing to know: when the duty ends the fence is closed first, so nothing
 //! changes here any more, even if this thread hangs in a disk for minutes.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+mod ready;
+
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use haarb_model::{
     Data, DirectoryReport, DirectoryState, Epoch, NetworkName, NodeName, ReserveName, SyncReserve,
 };
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::Replicated;
 use crate::board::Board;
-use crate::channel::{ChannelError, Opener, initiate};
+use crate::channel::ChannelError;
 use crate::counters::{Counters, LOWER_EPOCH, MALFORMED};
 use crate::fence::Fence;
-use crate::link::{Link, prepare};
+use crate::link::Link;
 use crate::message::{Down, Up};
 use crate::paths::Paths;
 use crate::priority;
-use crate::serve::{count_malformed, receive};
 use crate::settings::Settings;
 use crate::signal::Signal;
 use crate::sink::{Sink, SinkError};
+use ready::{Ready, dial};
 
 /// Messages that are read ahead while the disk works: with the largest, some 16 MiB. A full
 /// queue stops the reading and thereby, through TCP, the source.
@@ -74,6 +75,11 @@ pub(crate) struct Following {
     paths: Arc<Paths>,
     /// The open link and the network it uses.
     link: Mutex<Option<(usize, Arc<Link>)>>,
+    /// Channels on other networks.
+    ready: Mutex<Vec<Ready>>,
+    /// The source has welcomed us, and channels are wanted.
+    connected: AtomicBool,
+    wanted: Signal,
 }
 
 /// What the thread works with.
@@ -140,7 +146,20 @@ impl Following {
             networks: settings.networks.clone(),
             paths: Arc::clone(&followed.paths),
             link: Mutex::new(None),
+            ready: Mutex::new(Vec::new()),
+            connected: AtomicBool::new(false),
+            wanted: Signal::default(),
         });
+        if settings.networks.len() > 1 {
+            let (shared, settings) = (Arc::clone(&shared), Arc::clone(settings));
+            let counters = Arc::clone(&counters);
+            thread::Builder::new()
+                .name("sync-ready".into())
+                .spawn(move || {
+                    priority::lower();
+                    shared.keep_ready(&settings, &counters);
+                })?;
+        }
         let (me, source) = (settings.me.as_str(), followed.source.as_str());
         let epoch = followed.epoch;
         let mut sink = Sink::new(reserve.as_str(), me, source, epoch, directories, fence);
@@ -181,7 +200,14 @@ impl Following {
         if let Some((_, link)) = &*link {
             link.close();
         }
+        drop(link);
+        self.close_ready();
         self.end.notify();
+        self.wanted.notify();
+    }
+
+    fn lock_ready(&self) -> MutexGuard<'_, Vec<Ready>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The arbiter has said anew over which networks the others are heard.
@@ -196,9 +222,12 @@ impl Following {
                 "{} is not heard on {network} any more: taking another network",
                 self.source
             );
+            // The next session makes ready what it lacks.
+            self.connected.store(false, Ordering::SeqCst);
             link.close();
         }
         self.end.notify();
+        self.wanted.notify();
     }
 
     fn is_stopped(&self) -> bool {
@@ -225,23 +254,21 @@ impl Worker {
         let mut wait = RETRY_FIRST;
         while !self.shared.is_stopped() {
             let seen = self.shared.end.seen();
-            match self.connect() {
-                Ok(stream) => match self.session(stream) {
-                    Ok(()) => {}
-                    Err(ended) => {
-                        if self.connected {
-                            wait = RETRY_FIRST;
-                        }
-                        self.ended(&ended);
-                    }
-                },
-                Err(error) => {
-                    tracing::debug!("{}: no way to {}: {error}", self.reserve, self.source);
+            let opened = self.open().map_err(Ended::from);
+            let ended = opened.and_then(|ready| self.session(&ready));
+            let lost = self.connected && matches!(ended, Err(Ended::Lost));
+            if let Err(ended) = ended {
+                if self.connected {
+                    wait = RETRY_FIRST;
                 }
+                self.ended(&ended);
             }
             self.connected = false;
+            self.shared.connected.store(false, Ordering::SeqCst);
             self.post();
-            if !self.shared.is_stopped() {
+            // One that is ready is taken at once.
+            let at_once = lost && self.shared.has_ready();
+            if !self.shared.is_stopped() && !at_once {
                 self.shared.end.wait(seen, wait);
                 wait = (wait * 2).min(RETRY_LONGEST);
             }
@@ -295,33 +322,31 @@ impl Worker {
         Err(last)
     }
 
-    fn session(&mut self, stream: TcpStream) -> Result<(), Ended> {
-        prepare(&stream).map_err(ChannelError::from)?;
-        let patience = self.settings.patience;
-        let (key, cluster) = (&self.settings.key, &self.settings.cluster);
-        let opened = initiate(
-            stream.try_clone().map_err(ChannelError::from)?,
-            key,
-            cluster,
-            patience,
-        );
+    /// A channel that is ready, or a new one over the first network that gives one.
+    fn open(&mut self) -> Result<Ready, ChannelError> {
+        if let Some(ready) = self.shared.take_ready(self.way) {
+            self.way = ready.way + 1;
+            return Ok(ready);
+        }
+        let stream = self.connect()?;
         // The next try takes another network, unless this one turns out well.
         let way = self.way;
         self.way += 1;
-        let (sealer, opener) = opened?;
-        let ping = Up::Ping.encode();
-        let link = Link::start(stream, sealer, ping, patience).map_err(ChannelError::from)?;
+        Ready::open(way, stream, &self.settings, &self.counters)
+    }
+
+    fn session(&mut self, ready: &Ready) -> Result<(), Ended> {
         self.shared
             .link
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .replace((way, Arc::clone(&link)));
-        let result = self.talk(&link, opener);
-        link.close();
+            .replace((ready.way, Arc::clone(&ready.link)));
+        let result = self.talk(&ready.link, &ready.incoming);
+        ready.link.close();
         result
     }
 
-    fn talk(&mut self, link: &Arc<Link>, opener: Opener) -> Result<(), Ended> {
+    fn talk(&mut self, link: &Arc<Link>, incoming: &Receiver<Vec<Down>>) -> Result<(), Ended> {
         let shared = Arc::clone(&self.shared);
         let go_on = || !shared.is_stopped() && !link.is_closed();
         let hello = self.sink.hello(go_on);
@@ -329,7 +354,6 @@ impl Worker {
             return Err(Ended::Lost);
         }
         link.send(&Up::Hello(hello).encode())?;
-        let incoming = self.read_ahead(link, opener).map_err(ChannelError::from)?;
         loop {
             let messages = match incoming.try_recv() {
                 Ok(messages) => messages,
@@ -371,6 +395,8 @@ impl Worker {
 
     fn welcomed(&mut self, epoch_before: u64) {
         self.connected = true;
+        self.shared.connected.store(true, Ordering::SeqCst);
+        self.shared.wanted.notify();
         self.refusal.clear();
         // This network works: it is the first to be tried again.
         self.way = self.way.wrapping_sub(1);
@@ -419,38 +445,6 @@ impl Worker {
         self.sink.trees.iter().any(|tree| tree.is_news())
     }
 
-    /// Reads in a thread of its own, so that the disk and the network work at the same time.
-    fn read_ahead(
-        &self,
-        link: &Arc<Link>,
-        mut opener: Opener,
-    ) -> std::io::Result<Receiver<Vec<Down>>> {
-        let (sender, receiver) = sync_channel(READ_AHEAD);
-        let (link, counters) = (Arc::clone(link), Arc::clone(&self.counters));
-        let read = move || {
-            priority::lower();
-            while let Ok(bytes) = receive(&mut opener, &counters) {
-                match Down::decode_all(&bytes) {
-                    Ok(messages) if messages == [Down::Ping] => {}
-                    Ok(messages) => {
-                        if sender.send(messages).is_err() {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        count_malformed(&counters, &error);
-                        break;
-                    }
-                }
-            }
-            link.close();
-        };
-        thread::Builder::new()
-            .name("sync-read".into())
-            .spawn(read)?;
-        Ok(receiver)
-    }
-
     fn post(&mut self) {
         self.posted_at = Some(Instant::now());
         let silent_ms = if self.connected {
@@ -491,14 +485,6 @@ impl Worker {
             conflicts: self.sink.trees.iter().map(|tree| tree.conflicts).sum(),
         });
     }
-}
-
-fn dial(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-    // From our own address in that network, so that the answer comes back the same way.
-    socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
-    socket.connect_timeout(&to.into(), CONNECT_WITHIN)?;
-    Ok(socket.into())
 }
 
 #[cfg(test)]

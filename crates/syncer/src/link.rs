@@ -70,7 +70,7 @@ impl Link {
             if self.is_closed() {
                 return;
             }
-            self.end.wait(seen, every / 2);
+            self.end.wait(seen, self.rest(every));
             // Whoever holds the lock is sending: that is a sign of life as well.
             let quiet = match self.sealer.try_lock() {
                 Ok(sealing) => sealing.last.elapsed() >= every,
@@ -79,6 +79,14 @@ impl Link {
             if quiet && self.send(&self.ping).is_err() {
                 return;
             }
+        }
+    }
+
+    /// How long until something must be said, if nobody says anything meanwhile.
+    fn rest(&self, every: Duration) -> Duration {
+        match self.sealer.try_lock() {
+            Ok(sealing) => every.saturating_sub(sealing.last.elapsed()),
+            Err(_) => every,
         }
     }
 

@@ -136,8 +136,11 @@ impl Door {
 
     fn admit(&self, stream: TcpStream) {
         let from = peer(&stream);
-        let introduced = self.introduce(&stream);
+        let opened = self.open_channel(&stream);
+        // Who has the key is no stranger, and may wait as long as it likes before it asks for
+        // something: sinks keep a channel ready on every network.
         self.strangers.fetch_sub(1, Ordering::SeqCst);
+        let introduced = opened.and_then(|(link, opener)| self.introduce(link, opener));
         let (link, opener, hello) = match introduced {
             Ok(Some(introduced)) => introduced,
             Ok(None) => return,
@@ -162,14 +165,11 @@ impl Door {
         }
     }
 
-    /// From a connection to a sink with a name. It may look at its disk before it says it.
-    fn introduce(
-        &self,
-        stream: &TcpStream,
-    ) -> Result<Option<(Arc<Link>, Opener, Hello)>, ChannelError> {
+    /// From a connection to somebody who has the key.
+    fn open_channel(&self, stream: &TcpStream) -> Result<(Arc<Link>, Opener), ChannelError> {
         prepare(stream)?;
         let settings = &self.settings;
-        let (sealer, mut opener) = respond(
+        let (sealer, opener) = respond(
             stream.try_clone()?,
             &settings.key,
             &settings.cluster,
@@ -177,6 +177,15 @@ impl Door {
         )?;
         let ping = Down::Ping.encode();
         let link = Link::start(stream.try_clone()?, sealer, ping, settings.patience)?;
+        Ok((link, opener))
+    }
+
+    /// From a channel to a sink with a name. It may look at its disk before it says it.
+    fn introduce(
+        &self,
+        link: Arc<Link>,
+        mut opener: Opener,
+    ) -> Result<Option<(Arc<Link>, Opener, Hello)>, ChannelError> {
         let introduced = self.wait_for_hello(&mut opener);
         match introduced {
             Ok(Some(hello)) => Ok(Some((link, opener, hello))),

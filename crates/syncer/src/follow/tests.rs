@@ -1,14 +1,14 @@
 //! A source that has the key and means harm: what a sink does not let it do.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use haarb_model::NetworkName;
 
 use super::*;
 use crate::ChannelKey;
-use crate::channel::{Sealer, respond};
+use crate::channel::{Opener, Sealer, respond};
 use crate::codec::put_bytes;
 use crate::counters::{ESCAPE, OVERSIZED};
 use crate::path::RelPath;

@@ -212,6 +212,30 @@ fn a_cut_link_is_left_for_the_other_network_and_resumed() {
     pair.wait_for(|| read(pair.beta.dir(), "after") == "still alive");
 }
 
+/// The arbiter knows at once that a network is gone; a channel stands ready on the other one.
+#[test]
+fn a_lost_network_is_left_for_a_channel_that_is_ready() {
+    let pair = Pair::with_relays();
+    // A source that is there at once is followed over the first network.
+    pair.alpha.hold(source(), 1);
+    pair.wait_for(|| pair.alpha.directory().state == DirectoryState::WaitingForPeer);
+    pair.beta.hold(sink_of("alpha"), 1);
+    pair.wait_in_sync();
+    let [red, blue] = pair.relays() else {
+        panic!("two networks")
+    };
+    // The handshake is 100 bytes, and signs of life have followed it for a second.
+    pair.wait_for(|| red.carried().min(blue.carried()) > 300);
+    red.silence();
+    let begun = Instant::now();
+    pair.beta.heard("alpha", &["blue"]);
+    write(pair.alpha.dir(), "file", "over blue");
+    pair.wait_for(|| read(pair.beta.dir(), "file") == "over blue");
+    println!("over the other network after {:?}", begun.elapsed());
+    assert_eq!(blue.connections(), 1, "the one that was ready");
+    pair.wait_in_sync();
+}
+
 #[test]
 fn an_empty_source_stops_instead_of_emptying_the_replica() {
     let mut pair = Pair::new();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use haarb_model::{
-    DirectoryReport, DirectoryState, Epoch, NodeName, ReserveDuties, ReserveName, Role,
-    ServiceDuty, SyncDuty, SyncReserve, VipDuty,
+    DirectoryReport, DirectoryState, Epoch, NetworkName, NodeName, ReserveDuties, ReserveName,
+    Role, ServiceDuty, SyncDuty, SyncReserve, VipDuty,
 };
 use haarb_syncer::{ChannelKey, Replicated, Settings, Syncer};
 
@@ -65,9 +65,7 @@ impl Server {
             cluster: "test".into(),
             me: name(me),
             key: ChannelKey::new([key; 32]),
-            networks: ["red", "blue"]
-                .map(|n| haarb_model::NetworkName::new(n).unwrap())
-                .into(),
+            networks: ["red", "blue"].map(|n| NetworkName::new(n).unwrap()).into(),
             addresses: addresses.clone(),
             reserves: vec![(ReserveName::new("reserve").unwrap(), vec![replicated])],
             state_dir: home.path().join("state"),
@@ -137,6 +135,13 @@ impl Server {
             services: ServiceDuty::default(),
             sync,
         }]);
+    }
+
+    /// The other server is heard on these networks.
+    pub(crate) fn heard(&self, other: &str, networks: &[&str]) {
+        let networks = networks.iter().map(|n| NetworkName::new(n).unwrap());
+        let heard = BTreeMap::from([(name(other), networks.collect())]);
+        self.syncer().heard(&heard);
     }
 
     pub(crate) fn reserve(&self) -> SyncReserve {

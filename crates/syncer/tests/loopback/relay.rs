@@ -14,6 +14,7 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct Shared {
     carried: AtomicU64,
+    connections: AtomicU64,
     silent: AtomicBool,
 }
 
@@ -28,6 +29,7 @@ impl Relay {
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(to)) else {
                     continue;
                 };
+                accepting.connections.fetch_add(1, Ordering::SeqCst);
                 let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 let (one, two) = (Arc::clone(&accepting), Arc::clone(&accepting));
                 thread::spawn(move || carry(client, server, &one));
@@ -44,6 +46,11 @@ impl Relay {
     /// Bytes so far, both ways.
     pub(crate) fn carried(&self) -> u64 {
         self.shared.carried.load(Ordering::SeqCst)
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// From here on nothing passes and nobody is told: a dead switch.

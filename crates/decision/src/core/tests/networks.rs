@@ -92,3 +92,23 @@ fn a_neighbours_loss_is_confirmed_once_the_switch_has_answered_since() {
     lost(&mut bench, &networks());
     assert!(bench.core.advert().confirms.is_empty());
 }
+
+/// The replica leaves a network as soon as either server says that it is gone, before anybody can be
+/// missed on it.
+#[test]
+fn a_network_that_either_server_lost_is_none_on_which_the_other_is_heard() {
+    let mut bench = Bench::standby();
+    let [red, blue] = [networks().remove(0), networks().remove(1)];
+    let heard = |bench: &Bench| bench.core.view().heard().remove(&node("a")).unwrap();
+    let both = [red.clone(), blue.clone()].into();
+    bench.report();
+    assert_eq!(heard(&bench), both);
+    let blue_only = [blue].into();
+    bench.advert(|advert, _| advert.usable.retain(|name| *name != red));
+    assert_eq!(heard(&bench), blue_only, "the neighbour lost it");
+    bench.advert(|_, _| ());
+    assert_eq!(heard(&bench), both);
+    bench.up[0] = false;
+    bench.report();
+    assert_eq!(heard(&bench), blue_only, "we lost it");
+}
