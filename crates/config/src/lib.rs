@@ -27,6 +27,6 @@ pub use machine::{Interfaces, Misfits};
 pub use problem::{Errors, Problem};
 pub use timing::{Inequality, Margins};
 pub use types::{
-    Attachment, Config, DeletionLimit, Directory, Network, Node, Profile, Reserve, Service,
-    ServiceKind, Watchdog,
+    Attachment, Config, DeletionLimit, Directory, Network, Node, Profile, Reserve, ScrubRate,
+    Service, ServiceKind, Watchdog,
 };

@@ -11,7 +11,9 @@ use haarb_model::{Prefer, Timing};
 
 use crate::duration::exact;
 use crate::timing::{KEYS, Slot, slot};
-use crate::{Config, DeletionLimit, Network, Node, Reserve, Service, ServiceKind, Watchdog};
+use crate::{
+    Config, DeletionLimit, Network, Node, Reserve, ScrubRate, Service, ServiceKind, Watchdog,
+};
 
 impl Config {
     /// The effective configuration, defaults included, in the form of the file.
@@ -120,7 +122,11 @@ fn reserve(out: &mut String, reserve: &Reserve) {
             limit if limit == DeletionLimit::default() => String::new(),
             limit => format!(", deletion-limit: {limit}"),
         };
-        let _ = writeln!(out, "      - {{ path: {path}{exclude}{limit} }}");
+        let scrub = match directory.scrub_rate {
+            rate if rate == ScrubRate::default() => String::new(),
+            rate => format!(", scrub-rate: {rate}"),
+        };
+        let _ = writeln!(out, "      - {{ path: {path}{exclude}{limit}{scrub} }}");
     }
     if !reserve.services.is_empty() {
         out.push_str("    services:\n");

@@ -111,6 +111,50 @@ pub struct Directory {
     pub exclude: Excludes,
     /// How many files may vanish from it at once without a question (default 50%).
     pub deletion_limit: DeletionLimit,
+    /// How fast a standby reads everything again to compare it with its checksums (default 4MB/s).
+    pub scrub_rate: ScrubRate,
+}
+
+/// How fast a standby reads its directory again, in megabytes (10^6 bytes) a second; 0: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubRate(pub u16);
+
+impl ScrubRate {
+    /// In bytes a second.
+    #[must_use]
+    pub const fn bytes_per_second(self) -> u64 {
+        self.0 as u64 * 1_000_000
+    }
+}
+
+impl Default for ScrubRate {
+    fn default() -> Self {
+        Self(4)
+    }
+}
+
+impl std::fmt::Display for ScrubRate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => f.write_str("none"),
+            megabytes => write!(f, "{megabytes}MB/s"),
+        }
+    }
+}
+
+impl std::str::FromStr for ScrubRate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(0));
+        }
+        let megabytes = text.strip_suffix("MB/s").map(str::parse);
+        match megabytes {
+            Some(Ok(megabytes @ 1..)) => Ok(Self(megabytes)),
+            _ => Err("is neither a number of megabytes a second, 1MB/s to 65535MB/s, nor none"),
+        }
+    }
 }
 
 /// How many files may vanish from a directory at once before the deletions are held back on the

@@ -60,6 +60,23 @@ fn deletion_limits() {
 }
 
 #[test]
+fn scrub_rates() {
+    let directory = |rate: &str| format!("- {{ path: /srv/sip, scrub-rate: {rate} }}");
+    for good in ["none", "1MB/s", "65535MB/s"] {
+        let text = GOOD.replacen("- { path: /srv/sip }", &directory(good), 1);
+        let config = Config::parse(&text, "h.yaml").unwrap();
+        assert_eq!(Config::parse(&config.to_yaml(), "shown").unwrap(), config);
+        let rate = config.reserves[0].directories[0].scrub_rate;
+        assert_eq!(rate.to_string(), good);
+    }
+    for bad in ["4", "0MB/s", "65536MB/s", "-1MB/s"] {
+        let text = GOOD.replacen("- { path: /srv/sip }", &directory(bad), 1);
+        let said = Config::parse(&text, "h.yaml").unwrap_err().to_string();
+        assert!(said.contains("such as 4MB/s"), "{said}");
+    }
+}
+
+#[test]
 fn excludes() {
     let check_one = |exclude: &str, expected: &Expect| {
         let directory = format!("- {{ path: /srv/sip, exclude: {exclude} }}");

@@ -39,6 +39,7 @@ fn start(me: &str, home: &Path) -> Server {
         at: dir.clone(),
         exclude: Default::default(),
         deletion_limit: Default::default(),
+        scrub_rate: Default::default(),
     };
     let settings = Settings {
         cluster: "measure".into(),

@@ -43,7 +43,7 @@ pub use syncer::{StartError, Syncer};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use haarb_config::{DeletionLimit, Excludes};
+use haarb_config::{DeletionLimit, Excludes, ScrubRate};
 
 /// A directory that is replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Replicated {
     pub exclude: Excludes,
     /// How many files may vanish at once without a question.
     pub deletion_limit: DeletionLimit,
+    /// How fast a standby reads everything again.
+    pub scrub_rate: ScrubRate,
 }
 
 impl Replicated {
@@ -65,6 +67,7 @@ impl Replicated {
         Self {
             exclude: directory.exclude.clone(),
             deletion_limit: directory.deletion_limit,
+            scrub_rate: directory.scrub_rate,
             ..Self::at(&directory.path)
         }
     }
@@ -77,6 +80,7 @@ impl Replicated {
             at: path.to_owned(),
             exclude: Excludes::default(),
             deletion_limit: DeletionLimit::default(),
+            scrub_rate: ScrubRate::default(),
         }
     }
 }

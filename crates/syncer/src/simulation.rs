@@ -111,6 +111,7 @@ impl World {
             at: self.roots[server].path().into(),
             exclude: self.exclude.clone(),
             deletion_limit: self.deletion_limit,
+            scrub_rate: haarb_config::ScrubRate::default(),
         }]
     }
 

@@ -11,6 +11,7 @@ mod grow;
 mod large;
 mod patrol;
 mod replace;
+mod scrub;
 mod stage;
 mod transfer;
 mod tree;
@@ -26,6 +27,7 @@ pub(crate) use aside::count as count_conflicts;
 use grow::Spares;
 pub(crate) use large::SUMS_MAX;
 use patrol::Patrol;
+use scrub::Scrub;
 use transfer::Transfer;
 pub(crate) use tree::Tree;
 
@@ -57,6 +59,8 @@ pub(crate) struct Sink {
     pub(crate) epoch: u64,
     pub(crate) trees: Vec<Tree>,
     patrols: Vec<Patrol>,
+    /// What reads everything again, and at how many bytes a second.
+    scrubs: Vec<(Scrub, u64)>,
     fence: Fence,
     stamp: String,
     wall: Wall,
@@ -91,6 +95,10 @@ impl Sink {
             epoch,
             trees: directories.iter().map(Tree::new).collect(),
             patrols: directories.iter().map(|_| Patrol::default()).collect(),
+            scrubs: directories
+                .iter()
+                .map(|directory| (Scrub::default(), directory.scrub_rate.bytes_per_second()))
+                .collect(),
             fence,
             stamp: aside::stamp(epoch, &Wall::default()),
             wall: Wall::default(),
@@ -165,6 +173,19 @@ impl Sink {
                         let dir = dir as u16;
                         self.out.push(Up::Local { dir, path });
                     }
+                }
+                Err(error) => tracing::warn!("{}: {error}", tree.place.path.display()),
+            }
+        }
+        let places = self.trees.iter_mut().zip(&mut self.scrubs).enumerate();
+        for (dir, (tree, (scrub, rate))) in places.filter(|_| idle) {
+            if !tree.synced || !tree.error.is_empty() {
+                continue;
+            }
+            match scrub.step(tree, *rate, pause) {
+                Ok(path) => {
+                    let dir = dir as u16;
+                    self.out.extend(path.map(|path| Up::Local { dir, path }));
                 }
                 Err(error) => tracing::warn!("{}: {error}", tree.place.path.display()),
             }

@@ -9,7 +9,7 @@ use haarb_model::{Prefer, ReserveName, Span, VipSpec};
 use crate::check::Positions;
 use crate::fields::{self, Fields, Problems, cut, repeated};
 use crate::tree::{Kind, Tree};
-use crate::{DeletionLimit, Directory, Excludes, Reserve, Service, ServiceKind};
+use crate::{DeletionLimit, Directory, Excludes, Reserve, ScrubRate, Service, ServiceKind};
 
 const RESERVE: [&str; 7] = [
     "name",
@@ -167,7 +167,7 @@ fn directories(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Ve
         let Some(f) = Fields::new(
             item,
             "a directory",
-            &["path", "exclude", "deletion-limit"],
+            &["path", "exclude", "deletion-limit", "scrub-rate"],
             p,
         ) else {
             continue;
@@ -199,12 +199,22 @@ fn directories(reserve: &Fields<'_>, p: &mut Problems, at: &mut Positions) -> Ve
                 str::parse::<DeletionLimit>,
             )
         });
+        let scrub_rate = f.get("scrub-rate").and_then(|tree| {
+            fields::parsed(
+                tree,
+                "scrub-rate",
+                "write a rate such as 4MB/s, or none",
+                p,
+                str::parse::<ScrubRate>,
+            )
+        });
         if let Some(path) = path {
             at.directories.push(tree.pos);
             directories.push(Directory {
                 path,
                 exclude,
                 deletion_limit: deletion_limit.unwrap_or_default(),
+                scrub_rate: scrub_rate.unwrap_or_default(),
             });
         }
     }

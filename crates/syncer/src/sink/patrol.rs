@@ -3,7 +3,7 @@
 //! as always.
 //!
 //! The one thing to know: it compares time stamps and inodes, and reads only what differs in
-//! them. A disk that forgets bytes is not found out.
+//! them. What a disk forgot is found by [`super::scrub`].
 
 use std::collections::VecDeque;
 use std::io;

@@ -46,6 +46,7 @@ impl Scene {
             at: dir.path().into(),
             exclude: Default::default(),
             deletion_limit: Default::default(),
+            scrub_rate: Default::default(),
         };
         let sink = Sink::new("reserve", "beta", "alpha", 1, &[replicated], fence);
         let mut scene = Self {
@@ -362,4 +363,48 @@ fn growth_upon_growth_is_one() {
         Some(Up::Ack { upto: 4, .. })
     ));
     assert_eq!(scene.read("log"), "abcd");
+}
+
+/// Bytes change, and no time stamp tells: the file is found by its checksum, asked for again, and what
+/// stands there is kept.
+#[test]
+fn what_a_disk_forgot_is_found_and_mended() {
+    let mut scene = Scene::new(Fence::open(), &[]);
+    let large = "y".repeat(300_000);
+    for (name, content) in [
+        ("good", "content"),
+        ("large", large.as_str()),
+        ("rotten", "as it was"),
+    ] {
+        scene.put(name, content);
+    }
+    scene.in_sync();
+    assert_eq!(scene.flush(), []);
+    let look = |scene: &mut Scene| {
+        for _ in 0..50 {
+            scene.sink.look_around(std::time::Duration::ZERO);
+        }
+        scene.sink.answers()
+    };
+    assert_eq!(look(&mut scene), [], "nothing is wrong");
+    // No system call changes bytes without a stamp: the index is told the new one.
+    std::fs::write(scene.dir.path().join("rotten"), "as it war").unwrap();
+    let tree = &mut scene.sink.trees[0];
+    let found = tree.place.enter().unwrap().find(&path("rotten")).unwrap();
+    let entry = tree.store.index.entries.get_mut(&path("rotten")).unwrap();
+    entry.sig = Some(found.unwrap().sig);
+    assert_eq!(look(&mut scene), [], "a round a day");
+    scene.sink.scrubs[0].0 = Scrub::default();
+    let local = Up::Local {
+        dir: 0,
+        path: path("rotten"),
+    };
+    assert!(look(&mut scene).contains(&local));
+    scene.put("rotten", "as it was");
+    assert_eq!(scene.flush(), []);
+    assert_eq!(scene.read("rotten"), "as it was");
+    assert_eq!(scene.sink.trees[0].conflicts, 1);
+    assert!(scene.contents().contains("as it war"));
+    scene.sink.scrubs[0].0 = Scrub::default();
+    assert_eq!(look(&mut scene), [], "it is whole again");
 }

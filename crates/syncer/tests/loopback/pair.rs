@@ -60,6 +60,7 @@ impl Server {
             at: home.path().join("data"),
             exclude: Default::default(),
             deletion_limit: Default::default(),
+            scrub_rate: Default::default(),
         };
         let settings = Settings {
             cluster: "test".into(),
