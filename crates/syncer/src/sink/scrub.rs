@@ -34,8 +34,8 @@ pub(crate) struct Scrub {
     /// Where the round is; `None`: between two of them.
     round: Option<Round>,
     stepped: Option<Instant>,
-    /// When the next round begins.
-    next: Option<Instant>,
+    /// Since when the next round is waited for, and for how long.
+    waiting: Option<(Instant, Duration)>,
 }
 
 #[derive(Debug)]
@@ -73,7 +73,8 @@ impl Scrub {
         let since = self.stepped.replace(now).map_or(STEP_MOST, |at| now - at);
         let millis = since.min(STEP_MOST).as_millis() as u64;
         let mut budget = rate.saturating_mul(millis) / 1000;
-        if self.round.is_none() && now < *self.next.get_or_insert(now + first) {
+        let (since, pause) = *self.waiting.get_or_insert((now, first));
+        if self.round.is_none() && now - since < pause {
             return Ok(None);
         }
         let round = self.round.get_or_insert_with(|| Round {
@@ -87,7 +88,7 @@ impl Scrub {
             if round.file.is_none() && !round.open_next(tree)? {
                 round.tell(tree);
                 self.round = None;
-                self.next = Some(now + PAUSE);
+                self.waiting = Some((now, PAUSE));
                 return Ok(None);
             }
             budget = budget.saturating_sub(FILE_COSTS);
