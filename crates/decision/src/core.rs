@@ -10,7 +10,7 @@ use std::fmt;
 
 use haarb_model::{
     Advert, AdvertReserve, Agent, Data, Duties, Epoch, Event, KernelLine, LinkDuties, Mono,
-    NodeName, Report, ReserveName, Role, Segment, Severity, Span,
+    NodeName, Report, ReserveName, Role, Segment, Severity, Span, advert_life, renewal_interval,
 };
 
 use crate::alarm::{Alarm, Alarms};
@@ -119,7 +119,7 @@ impl Core {
             })
             .collect();
         let left: Vec<NodeName> = record.left.iter().cloned().collect();
-        let payload_until = now + segment.timing.lease.part(5);
+        let payload_until = now + advert_life(segment.timing.lease);
         let mut core = Self {
             mode: ModeState::new(record.maintenance, now),
             view: View::new(segment, me, rank, &left, now),
@@ -154,7 +154,7 @@ impl Core {
         let gap = now.since(self.now);
         if self.begun && gap > lease {
             self.stall(now);
-        } else if self.begun && gap > lease.part(10) + self.view.segment.timing.not_heard_after {
+        } else if self.begun && now.since(self.next) > self.view.segment.timing.not_heard_after {
             // Our prober stood still as well, perhaps.
             self.view.was_mute(now);
         }
@@ -416,10 +416,11 @@ impl Core {
 
     fn renew_payload(&mut self, clock: &mut Clock) {
         let lease = self.view.segment.timing.lease;
-        if clock.passed(self.payload_renewed, lease.part(10)) {
+        let slot = renewal_interval(lease);
+        if clock.reached(self.payload_renewed.next_multiple(slot)) {
             self.payload_renewed = clock.now();
-            self.payload_until = clock.now() + lease.part(5);
-            clock.passed(self.payload_renewed, lease.part(10));
+            self.payload_until = clock.now() + advert_life(lease);
+            clock.reached(self.payload_renewed.next_multiple(slot));
         }
     }
 

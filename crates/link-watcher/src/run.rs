@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use haarb_config::Config;
 use haarb_daemon::timer::Alarm;
 use haarb_daemon::{ArbiterLink, Context, FromArbiter, Shutdown, clock, prepare_real_time};
-use haarb_model::{Agent, LinkReport, Mono, NodeName, Report, SIGNS_PER_LEASE, Span};
+use haarb_model::{Agent, LinkReport, Mono, NodeName, Report, Span, sign_at_latest, sign_due};
 use tokio::task::JoinSet;
 
 use crate::events::Events;
@@ -103,7 +103,7 @@ struct Watcher {
     /// The first dump is complete: before it nothing is reported.
     complete: bool,
     reported: Option<Vec<LinkReport>>,
-    alive_at: Mono,
+    told_at: Mono,
     /// When the kernel is asked next, and until when it goes on.
     ask_at: Mono,
     ask_until: Mono,
@@ -118,7 +118,7 @@ impl Watcher {
             context,
             complete: false,
             reported: None,
-            alive_at: Mono::ZERO,
+            told_at: Mono::ZERO,
             ask_at: Mono::FAR,
             ask_until: Mono::ZERO,
             questions: JoinSet::new(),
@@ -153,20 +153,24 @@ impl Watcher {
         if self.reported.as_ref() != Some(&report) {
             self.note(&report);
             self.reported = Some(report.clone());
-            self.alive_at = now + self.alive_every();
+            self.told_at = now;
             self.ask_until = now + KERNEL_HOLDS_BACK;
             self.ask_at = now + self.context.config.timing.switch_interval;
             return Some(Report::Links(report));
         }
-        if now >= self.alive_at {
-            self.alive_at = now + self.alive_every();
+        if now >= sign_due(self.told_at, self.lease()) {
+            self.told_at = now;
             return Some(Report::Alive);
         }
         None
     }
 
     fn wake(&self) -> Mono {
-        self.alive_at.min(self.ask_at)
+        sign_at_latest(self.told_at, self.lease()).min(self.ask_at)
+    }
+
+    const fn lease(&self) -> Span {
+        self.context.config.timing.lease
     }
 
     /// Whether the kernel is to be asked now.
@@ -180,10 +184,6 @@ impl Watcher {
             Mono::FAR
         };
         true
-    }
-
-    const fn alive_every(&self) -> Span {
-        self.context.config.timing.lease.part(SIGNS_PER_LEASE)
     }
 
     /// Writes down what is new in a report.

@@ -11,6 +11,7 @@ mod duties;
 mod event;
 mod name;
 mod report;
+mod rhythm;
 mod role;
 mod segment;
 mod time;
@@ -24,6 +25,7 @@ pub use report::{
     NeighbourReport, PathReport, ProbeAnswer, ProbeReport, Report, ServiceReport, ServiceRun,
     ServiceState, SwitchAnswer, SwitchReport, SyncReport, SyncReserve, VipReport, VipReserve,
 };
+pub use rhythm::{advert_life, renewal_interval, sign_at_latest, sign_due, sign_interval};
 pub use role::{Data, Epoch, Mode, Prefer, Role};
-pub use segment::{NetworkSpec, NodeSpec, ReserveSpec, SIGNS_PER_LEASE, Segment, Timing, VipSpec};
+pub use segment::{NetworkSpec, NodeSpec, ReserveSpec, Segment, Timing, VipSpec};
 pub use time::{Mono, Span};

@@ -71,10 +71,6 @@ pub struct VipSpec {
     pub interface: String,
 }
 
-/// An agent gives a sign of life so often in one lease where nothing else is to be told: the
-/// arbiter renews nothing for one that is silent for half a lease, so one may be late or lost.
-pub const SIGNS_PER_LEASE: u64 = 4;
-
 /// Times of the segment (decision table, section 9). Defaults: [`Timing::telecom`],
 /// [`Timing::lan`], [`Timing::wan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

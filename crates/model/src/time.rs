@@ -38,6 +38,14 @@ impl Mono {
     pub const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
+
+    /// The next moment after this one that is a whole multiple of `span`: the same for everybody
+    /// on this server.
+    #[must_use]
+    pub const fn next_multiple(self, span: Span) -> Self {
+        let span = if span.0 == 0 { 1 } else { span.0 };
+        Self((self.0 / span).saturating_add(1).saturating_mul(span))
+    }
 }
 
 impl Span {

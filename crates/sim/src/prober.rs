@@ -6,8 +6,8 @@ mod path;
 mod switches;
 
 use haarb_model::{
-    Advert, LinkDuties, Mono, NetworkName, NodeName, ProbeReport, Report, SIGNS_PER_LEASE, Span,
-    SwitchAnswer, SwitchReport, Timing,
+    Advert, LinkDuties, Mono, NetworkName, NodeName, ProbeReport, Report, Span, SwitchAnswer,
+    SwitchReport, Timing, sign_interval,
 };
 
 use crate::{NetIx, NodeIx};
@@ -279,7 +279,7 @@ impl Prober {
     /// When something changes by itself.
     #[must_use]
     pub fn wake(&self, now: Mono) -> Mono {
-        let mut at = self.last_report + self.timing.lease.part(SIGNS_PER_LEASE);
+        let mut at = self.last_report + sign_interval(self.timing.lease);
         if self.payload_until > now {
             at = at.min(self.payload_until);
         }
@@ -323,7 +323,7 @@ impl Prober {
             }));
             self.reported = Some(now_true);
         }
-        if reports.is_empty() && now >= self.last_report + self.timing.lease.part(SIGNS_PER_LEASE) {
+        if reports.is_empty() && now >= self.last_report + sign_interval(self.timing.lease) {
             reports.push(Report::Alive);
         }
         if !reports.is_empty() {

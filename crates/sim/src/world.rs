@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use haarb_decision::{Command, Core, Input};
 use haarb_model::{
-    Advert, Agent, Data, Duties, LinkReport, Mono, ProbeAnswer, Report, Role, SIGNS_PER_LEASE,
-    Segment, Span, SyncDuty, Timing,
+    Advert, Agent, Data, Duties, LinkReport, Mono, ProbeAnswer, Report, Role, Segment, Span,
+    SyncDuty, Timing, sign_interval,
 };
 
 use crate::agents::{self, ServicePart, Supervisor, SyncPart, Syncer, VipAgent, VipPart};

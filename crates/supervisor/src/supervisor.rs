@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use haarb_config::Config;
 use haarb_daemon::timer::Alarm;
 use haarb_daemon::{ArbiterLink, FromArbiter, clock};
-use haarb_model::{Epoch, Mono, NodeName, Report, SIGNS_PER_LEASE, ServiceReport, Span};
+use haarb_model::{Epoch, Mono, NodeName, Report, ServiceReport, Span, sign_at_latest, sign_due};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::mpsc;
 
@@ -271,7 +271,7 @@ impl Supervisor {
     /// When the loop must turn even if nothing happens.
     fn deadline(&self) -> Mono {
         let now = self.settled_at;
-        let alive = now + self.lease().part(SIGNS_PER_LEASE);
+        let alive = sign_at_latest(self.reported_at, self.lease());
         let feed = self.watchdog.as_ref().map_or(Mono::FAR, Watchdog::deadline);
         let alive = alive.min(feed);
         (self.reserves.iter().filter_map(|r| r.deadline(now))).fold(alive, Mono::min)
@@ -287,7 +287,7 @@ impl Supervisor {
             self.reported = report.clone();
             self.reported_at = now;
             self.arbiter.report(Report::Services(report));
-        } else if now.since(self.reported_at) >= self.lease().part(SIGNS_PER_LEASE) {
+        } else if now >= sign_due(self.reported_at, self.lease()) {
             self.reported_at = now;
             self.arbiter.report(Report::Alive);
         }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use haarb_daemon::{ArbiterLink, Context, FromArbiter, Shutdown, clock};
-use haarb_model::{Agent, DirectoryState, Report, SIGNS_PER_LEASE, Span, SyncReport};
+use haarb_daemon::{ArbiterLink, Context, FromArbiter, Shutdown, clock, timer::Alarm};
+use haarb_model::{Agent, DirectoryState, Report, Span, SyncReport, sign_at_latest};
 use haarb_wire::ClusterKey;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{ChannelKey, Settings, Syncer};
 
@@ -33,11 +33,11 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     let digest = context.config.digest;
     let mut link = ArbiterLink::spawn(&context.options.run_dir, Agent::Syncer, digest);
     let lease = context.config.timing.lease;
-    let mut alive = interval(lease.part(SIGNS_PER_LEASE).to_duration());
-    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut alive = Alarm::new()?;
     let mut turned = clock::now();
     let mut told = Told::default();
     loop {
+        alive.set(sign_at_latest(turned, lease))?;
         tokio::select! {
             () = shutdown.requested() => return Ok(()),
             message = link.next() => match message {
@@ -60,7 +60,7 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
                 told.consider(&link, report);
             }
             () = told.due() => told.tell_waiting(&link),
-            _ = alive.tick() => {
+            () = alive.rings() => {
                 // One that stood still longer than the lease says so (rule X1).
                 let now = clock::now();
                 let gap = now.since(turned);

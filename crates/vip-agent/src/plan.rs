@@ -15,7 +15,7 @@ mod reserve;
 use std::collections::BTreeMap;
 
 use haarb_gate::Doors;
-use haarb_model::{Guard, Mono, Report, SIGNS_PER_LEASE, Span, VipReport, VipSpec};
+use haarb_model::{Guard, Mono, Report, Span, VipReport, VipSpec, sign_at_latest, sign_due};
 
 use address::{Step, Wanted};
 pub use event::{Event, Found, Lease, Link, Note, Outcome, ReserveSetup, Setup, VipId, Work};
@@ -375,7 +375,7 @@ impl Plan {
         if self.reported.as_ref() != Some(&whole) {
             self.reported = Some(whole.clone());
             reports.push(Report::Vip(whole));
-        } else if now >= self.alive_at() {
+        } else if now >= sign_due(self.reported_at, self.lease) {
             reports.push(Report::Alive);
         }
         if !reports.is_empty() {
@@ -408,11 +408,7 @@ impl Plan {
     #[must_use]
     pub fn deadline(&self, now: Mono) -> Mono {
         let reserves = self.reserves.iter().filter_map(|r| r.deadline(now));
-        reserves.fold(self.alive_at(), Mono::min)
-    }
-
-    fn alive_at(&self) -> Mono {
-        self.reported_at + self.lease.part(SIGNS_PER_LEASE)
+        reserves.fold(sign_at_latest(self.reported_at, self.lease), Mono::min)
     }
 
     /// What a restarted agent must know.

@@ -259,11 +259,11 @@ impl Core {
         };
         // After maintenance the lease is short again at once.
         reserve.lease_until = reserve.lease_until.min(clock.now() + span);
-        let can_hold = self.view.can_hold(clock);
-        if can_hold && clock.passed(reserve.renewed, lease.part(5)) {
+        let slot = renewal_interval(lease);
+        if self.view.can_hold(clock) && clock.reached(reserve.renewed.next_multiple(slot)) {
             reserve.lease_until = clock.now() + span;
             reserve.renewed = clock.now();
-            clock.passed(reserve.renewed, lease.part(5));
+            clock.reached(reserve.renewed.next_multiple(slot));
         }
     }
 }

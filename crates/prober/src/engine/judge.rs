@@ -1,7 +1,7 @@
 //! What is reported, and when: at once when a fact changes, otherwise now and then.
 
 use haarb_model::{
-    Mono, NeighbourReport, ProbeReport, Report, SIGNS_PER_LEASE, Span, SwitchAnswer, SwitchReport,
+    Mono, NeighbourReport, ProbeReport, Report, Span, SwitchAnswer, SwitchReport, sign_interval,
 };
 
 use super::{Asked, Engine, Neighbour};
@@ -51,13 +51,13 @@ impl Engine {
 
     /// When a report is due if no fact changes.
     pub(super) fn next_report(&self) -> Mono {
-        self.last_report + self.timing.lease.part(SIGNS_PER_LEASE)
+        self.last_report + sign_interval(self.timing.lease)
     }
 
     /// So much earlier than it must a report goes out: with a probe, where the next one would be
     /// too late. A report alone is worth no turn.
     fn ahead(&self) -> Span {
-        let interval = self.timing.lease.part(SIGNS_PER_LEASE);
+        let interval = sign_interval(self.timing.lease);
         self.timing.probe_interval.min(interval.part(2))
     }
 

@@ -1,7 +1,7 @@
 //! Residual cases of the design (section 8), as the only excuse for two servers that offer a virtual
 //! IP. Judges the state of the world alone, never what the servers think.
 
-use haarb_model::Span;
+use haarb_model::{Span, advert_life};
 
 use super::Checks;
 use super::reach::{believed, listens, tells};
@@ -29,8 +29,12 @@ impl Checks {
             let timing = world.timing(n);
             // How long the last word of the arbiter or the vip-agent counts, and the silence that is
             // judged.
-            let word = if tells(&world.servers[n]) { 2 } else { 5 };
-            let known_after = timing.lease.part(word) + timing.dead_after.times(2);
+            let word = if tells(&world.servers[n]) {
+                timing.lease.part(2)
+            } else {
+                advert_life(timing.lease)
+            };
+            let known_after = word + timing.dead_after.times(2);
             let fresh = dual || world.now.since(*at) <= known_after;
             let apart = |other: NodeIx| {
                 world.servers[other].power

@@ -17,7 +17,7 @@ impl World {
             Process::Syncer => self.syncer_turn(n),
             Process::LinkWatcher => {
                 self.tell(n, Agent::LinkWatcher, Up::Report(Report::Alive));
-                self.wake_agent(n, process, self.timing(n).lease.part(SIGNS_PER_LEASE));
+                self.wake_agent(n, process, sign_interval(self.timing(n).lease));
             }
             Process::Arbiter | Process::Prober => {}
         }
@@ -47,7 +47,7 @@ impl World {
         let now = self.now;
         let timing = self.timing(n);
         let run = self.servers[n].runs[Process::VipAgent.ix()];
-        let mut next = timing.lease.part(SIGNS_PER_LEASE);
+        let mut next = sign_interval(timing.lease);
         for r in 0..self.segment.reserves.len() {
             let answers = self.vip_answers(n, r);
             // What cannot be asked on a network without carrier is not known.
@@ -121,7 +121,7 @@ impl World {
             .map(|r| self.servers[n].holds(r, now))
             .collect();
         let mac = [2, 0, 0, 0, 0, u8::try_from(n).unwrap_or(0)];
-        let every = self.timing(n).lease.part(SIGNS_PER_LEASE);
+        let every = sign_interval(self.timing(n).lease);
         let gate = self.servers[n].gate;
         let Some(vip) = &mut self.servers[n].vip else {
             return;
@@ -160,7 +160,7 @@ impl World {
 
     pub(super) fn supervisor_turn(&mut self, n: NodeIx) {
         let now = self.now;
-        let mut next = self.timing(n).lease.part(SIGNS_PER_LEASE);
+        let mut next = sign_interval(self.timing(n).lease);
         for r in 0..self.segment.reserves.len() {
             if self.segment.reserves[r].services == 0 {
                 continue;
@@ -202,7 +202,7 @@ impl World {
                 next = next.min(span);
             }
         }
-        let every = self.timing(n).lease.part(SIGNS_PER_LEASE);
+        let every = sign_interval(self.timing(n).lease);
         let server = &mut self.servers[n];
         let Some(supervisor) = &mut server.supervisor else {
             return;
@@ -224,7 +224,7 @@ impl World {
 
     pub(super) fn syncer_turn(&mut self, n: NodeIx) {
         let now = self.now;
-        let mut next = self.timing(n).lease.part(SIGNS_PER_LEASE);
+        let mut next = sign_interval(self.timing(n).lease);
         for r in 0..self.segment.reserves.len() {
             if self.segment.reserves[r].directories == 0 {
                 continue;
@@ -232,7 +232,7 @@ impl World {
             self.sync(n, r);
             next = next.min(Span::from_millis(5));
         }
-        let every = self.timing(n).lease.part(SIGNS_PER_LEASE);
+        let every = sign_interval(self.timing(n).lease);
         let Some(syncer) = &mut self.servers[n].syncer else {
             return;
         };

@@ -199,10 +199,6 @@ impl World {
         });
         let links = links.collect();
         self.tell(n, Agent::LinkWatcher, Up::Report(Report::Links(links)));
-        self.wake_agent(
-            n,
-            Process::LinkWatcher,
-            self.timing(n).lease.part(SIGNS_PER_LEASE),
-        );
+        self.wake_agent(n, Process::LinkWatcher, sign_interval(self.timing(n).lease));
     }
 }
