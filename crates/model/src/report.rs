@@ -238,6 +238,26 @@ impl KernelLine {
     }
 }
 
+impl VipReport {
+    /// Whether `later` tells nothing new to the arbiter, which knows this report. That a lease goes
+    /// on longer is nothing new: the arbiter gave it.
+    #[must_use]
+    pub fn covers(&self, later: &Self) -> bool {
+        let held = |reserve: &VipReserve| reserve.lease_until != Mono::ZERO;
+        let alike = |(known, later): (&VipReserve, &VipReserve)| {
+            let as_long = VipReserve {
+                lease_until: known.lease_until,
+                ..later.clone()
+            };
+            held(known) == held(later) && *known == as_long
+        };
+        self.macs == later.macs
+            && self.guards == later.guards
+            && self.reserves.len() == later.reserves.len()
+            && self.reserves.iter().zip(&later.reserves).all(alike)
+    }
+}
+
 /// The virtual IPs of one reserve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VipReserve {
@@ -245,7 +265,7 @@ pub struct VipReserve {
     pub reserve: ReserveName,
     /// The epoch under which they are held, or were last held in this run.
     pub epoch: Epoch,
-    /// Until when they are held if nobody renews; `Mono::ZERO`: not held.
+    /// Until when they are held if nobody renews, as of when this was told; `Mono::ZERO`: not held.
     pub lease_until: Mono,
     /// Each address.
     pub vips: Vec<HeldVip>,

@@ -367,16 +367,18 @@ impl Plan {
     }
 
     /// What the arbiter must hear, in this order: a freeze first, everything if anything
-    /// changed, or that we live.
+    /// changed, or that we live. A renewed lease is told when a sign of life is due.
     pub fn reports(&mut self, now: Mono) -> Vec<Report> {
         let mut reports = Vec::new();
         reports.extend(self.stalled.take().map(Report::Stalled));
         let whole = self.report(now);
-        if self.reported.as_ref() != Some(&whole) {
+        let due = now >= sign_due(self.reported_at, self.lease);
+        let known = self.reported.as_ref();
+        if known == Some(&whole) {
+            reports.extend(due.then_some(Report::Alive));
+        } else if due || !known.is_some_and(|known| known.covers(&whole)) {
             self.reported = Some(whole.clone());
             reports.push(Report::Vip(whole));
-        } else if now >= sign_due(self.reported_at, self.lease) {
-            reports.push(Report::Alive);
         }
         if !reports.is_empty() {
             self.reported_at = now;

@@ -126,7 +126,10 @@ impl World {
         let Some(vip) = &mut self.servers[n].vip else {
             return;
         };
-        let report = vip.report(&self.segment.reserves, &held, mac, gate);
+        let mut report = vip.report(&self.segment.reserves, &held, mac, gate);
+        if let Some(known) = vip.reported.as_ref().filter(|known| known.covers(&report)) {
+            report = known.clone();
+        }
         let due = agents::due(
             &mut vip.reported,
             &mut vip.reported_at,

@@ -109,14 +109,14 @@ fn nothing_is_asked_of_a_loopback_interface() {
 fn a_report_goes_out_when_something_changed_or_to_show_life() {
     let mut server = Server::start(&[], false);
     assert!(matches!(server.reports[..], [Report::Vip(_)]));
-    server.turn(124, vec![]);
+    server.turn(199, vec![]);
     assert_eq!(server.reports, []);
-    assert_eq!(server.plan.deadline(at(124)), at(125));
-    server.turn(125, vec![]);
-    assert_eq!(server.reports, [Report::Alive]);
-    server.turn(126, vec![hold(1, 500)]);
+    assert_eq!(server.plan.deadline(at(199)), at(210));
+    server.turn(200, vec![]);
+    assert_eq!(server.reports, [Report::Alive], "whatever it woke for");
+    server.turn(201, vec![hold(1, 500)]);
     assert!(matches!(server.reports[..], [Report::Vip(_)]));
-    server.turn(127, vec![Event::Attached]);
+    server.turn(202, vec![Event::Attached]);
     assert!(
         matches!(server.reports[..], [Report::Vip(_)]),
         "everything anew"

@@ -103,6 +103,30 @@ fn a_freeze_lets_go_before_anything_else_and_voids_older_grants() {
 }
 
 #[test]
+fn a_renewal_is_told_with_the_signs_of_life_and_everything_to_who_asks_anew() {
+    let mut server = Server::start(&[], false);
+    server.turn(0, vec![hold(1, LEASE_MS)]);
+    let mut told = Vec::new();
+    for ms in (100..=1_000).step_by(100) {
+        server.turn(ms, vec![hold(1, ms + LEASE_MS)]);
+        told.append(&mut server.reports);
+    }
+    let ends = told.iter().map(|report| match report {
+        Report::Vip(report) => report.reserves[0].lease_until,
+        other => panic!("{other:?}"),
+    });
+    let every_second = (200..=1_000).step_by(200).map(|ms| at(ms + LEASE_MS));
+    assert!(ends.eq(every_second), "{told:?}");
+    server.turn(1_050, vec![Event::Attached]);
+    let [Report::Vip(told)] = &server.reports[..] else {
+        panic!("not told anew: {:?}", server.reports);
+    };
+    assert_eq!(told.reserves[0].lease_until, at(1_000 + LEASE_MS));
+    server.turn(1_060, vec![nothing(1)]);
+    assert!(matches!(server.reports[..], [Report::Vip(_)]), "let go");
+}
+
+#[test]
 fn a_lease_for_maintenance_outlives_a_freeze() {
     let mut server = Server::start(&[], false);
     server.turn(0, vec![hold(1, 3_600_000)]);
