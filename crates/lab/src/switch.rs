@@ -5,6 +5,7 @@
 //! All faults here are what a technician can do to a switch or a cable; none touches the servers.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::{
     bad_cable::{BadCable, Carrier},
@@ -79,6 +80,7 @@ impl Switch {
         netns
             .sysctl(&[("ipv4/ip_forward", "0")])
             .map_err(LabError::namespace("set up a switch"))?;
+        forward_unfiltered(&netns)?;
         crate::machine::settle_ipv6(&netns)?;
         let mut netlink = netns
             .netlink()
@@ -329,4 +331,21 @@ impl Switch {
         self.next_index += 1;
         self.next_index
     }
+}
+
+/// A switch has no packet filter. The kernel's bridges ask the one of their namespace about every
+/// frame unless they are told not to, and that would cost whoever sends: in the lab a frame is
+/// forwarded on the sender's time. A kernel without that part has nothing to be told.
+fn forward_unfiltered(netns: &NetNs) -> Result<(), LabError> {
+    if !Path::new("/proc/sys/net/bridge").is_dir() {
+        return Ok(());
+    }
+    let settings = [
+        ("bridge/bridge-nf-call-arptables", "0"),
+        ("bridge/bridge-nf-call-ip6tables", "0"),
+        ("bridge/bridge-nf-call-iptables", "0"),
+    ];
+    netns
+        .sysctl(&settings)
+        .map_err(LabError::namespace("set up a switch"))
 }
