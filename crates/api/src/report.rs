@@ -300,6 +300,7 @@ fn vip_reserve_to_wire(reserve: &VipReserve) -> v1::VipReserve {
     let VipReserve {
         reserve,
         epoch,
+        seen,
         lease_until,
         vips,
         probe,
@@ -309,6 +310,7 @@ fn vip_reserve_to_wire(reserve: &VipReserve) -> v1::VipReserve {
     v1::VipReserve {
         reserve: reserve.to_string(),
         epoch: epoch.0,
+        seen: seen.0,
         lease_until: lease_until.as_micros(),
         vips: vips
             .iter()
@@ -361,6 +363,7 @@ fn vip_reserve_from_wire(wire: &v1::VipReserve) -> Result<VipReserve, Invalid> {
     Ok(VipReserve {
         reserve: parse("reserve", &wire.reserve)?,
         epoch: Epoch(wire.epoch),
+        seen: Epoch(wire.seen),
         lease_until: Mono::from_micros(wire.lease_until),
         vips: vips.collect::<Result<_, _>>()?,
         probe: ProbeAnswer::from_wire(wire.probe)?,

@@ -364,9 +364,11 @@ fn vip(view: &View, reserve: &ReserveState, clock: &mut Clock) -> Vip {
         return Vip::Between;
     };
     let held = vip.vips.iter().filter(|address| address.held).count();
-    if held == 0 {
+    // Who has not heard of our taking yet, or is to hold, may just be putting one into the kernel.
+    let lets_go = vip.seen >= reserve.own && vip.lease_until == Mono::ZERO;
+    if held == 0 && lets_go {
         Vip::Down
-    } else if held == vip.vips.len() && vip.epoch == reserve.own {
+    } else if held > 0 && held == vip.vips.len() && vip.epoch == reserve.own {
         Vip::Up
     } else {
         Vip::Between

@@ -265,7 +265,10 @@ pub struct VipReserve {
     pub reserve: ReserveName,
     /// The epoch under which they are held, or were last held in this run.
     pub epoch: Epoch,
-    /// Until when they are held if nobody renews, as of when this was told; `Mono::ZERO`: not held.
+    /// The highest epoch that any directive named: what this report says counts for no later one.
+    pub seen: Epoch,
+    /// Until when they may be held if nobody renews, as of when this was told; `Mono::ZERO`: they
+    /// may not.
     pub lease_until: Mono,
     /// Each address.
     pub vips: Vec<HeldVip>,

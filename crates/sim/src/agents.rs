@@ -80,6 +80,7 @@ impl VipAgent {
         held: &[bool],
         mac: [u8; 6],
         gate: bool,
+        now: Mono,
     ) -> VipReport {
         let line = if gate {
             KernelLine::Ebpf
@@ -92,13 +93,14 @@ impl VipAgent {
         };
         let vips = specs.iter().flat_map(|spec| &spec.vips);
         let guards = vips.map(|vip| (vip.interface.clone(), guard.clone()));
-        let parts = self.parts.iter().zip(specs).zip(held);
+        let parts = self.parts.iter().enumerate().zip(specs).zip(held);
         VipReport {
             reserves: parts
-                .map(|((part, spec), held)| VipReserve {
+                .map(|(((r, part), spec), held)| VipReserve {
                     reserve: spec.name.clone(),
                     epoch: part.epoch,
-                    lease_until: if *held {
+                    seen: part.epoch,
+                    lease_until: if self.wants(r, now) {
                         part.duty.until.max(part.restored)
                     } else {
                         Mono::ZERO

@@ -103,6 +103,7 @@ fn reports() -> Vec<Report> {
             reserves: vec![VipReserve {
                 reserve: reserve("sip"),
                 epoch: Epoch(3),
+                seen: Epoch(4),
                 lease_until: Mono::from_micros(77),
                 vips: vec![HeldVip {
                     address: "2001:db8::1".parse().expect("an address"),

@@ -78,6 +78,8 @@ struct Bench {
     core: Core,
     now: Mono,
     held: bool,
+    /// The epoch of which the vip-agent has heard so far, where it lags behind.
+    lags: Option<Epoch>,
     lease_until: Mono,
     probe_since: Option<Mono>,
     data: Data,
@@ -95,6 +97,7 @@ impl Bench {
             core,
             now,
             held: false,
+            lags: None,
             lease_until: Mono::ZERO,
             probe_since: None,
             data: Data::Current,
@@ -155,7 +158,7 @@ impl Bench {
     /// Everything the agents know, as they would say it. They follow their duties at once.
     fn report(&mut self) {
         let duty = self.core.duties(self.now).reserves.remove(0);
-        self.held = duty.vip.hold;
+        self.held = duty.vip.hold && self.lags.is_none();
         self.lease_until = if duty.vip.hold {
             duty.vip.until
         } else {
@@ -183,6 +186,7 @@ impl Bench {
         let part = VipReserve {
             reserve: sip(),
             epoch: duty.epoch,
+            seen: self.lags.unwrap_or(duty.epoch),
             lease_until: if self.held {
                 self.lease_until
             } else {

@@ -126,7 +126,7 @@ impl World {
         let Some(vip) = &mut self.servers[n].vip else {
             return;
         };
-        let mut report = vip.report(&self.segment.reserves, &held, mac, gate);
+        let mut report = vip.report(&self.segment.reserves, &held, mac, gate, now);
         if let Some(known) = vip.reported.as_ref().filter(|known| known.covers(&report)) {
             report = known.clone();
         }

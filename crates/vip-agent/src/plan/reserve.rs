@@ -185,6 +185,7 @@ impl Reserve {
         VipReserve {
             reserve: self.name.clone(),
             epoch: self.epoch_held,
+            seen: self.epoch_seen,
             lease_until: self.until.unwrap_or(Mono::ZERO),
             vips: self
                 .addresses

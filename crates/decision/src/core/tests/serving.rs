@@ -64,6 +64,23 @@ fn a_lease_is_renewed_only_while_prober_and_vip_agent_are_fresh() {
 }
 
 #[test]
+fn what_the_vip_agent_said_before_it_heard_of_the_taking_releases_nothing() {
+    let mut bench = Bench::active();
+    bench.lags = Some(Epoch(3));
+    let command = Command::Switchover {
+        reserve: sip(),
+        to: None,
+        expected_epoch: None,
+    };
+    bench.command(command).expect("done");
+    bench.run(50);
+    assert_eq!(bench.role(), Role::Releasing, "it may just be adding them");
+    bench.lags = None;
+    bench.run(50);
+    assert_eq!(bench.role(), Role::Standby);
+}
+
+#[test]
 fn a_restarted_arbiter_waits_for_the_vip_agent_and_goes_on_in_the_same_epoch() {
     let mut record = Record::default();
     let part = RecordReserve {
@@ -91,6 +108,7 @@ fn a_restarted_arbiter_waits_for_the_vip_agent_and_goes_on_in_the_same_epoch() {
             reserves: vec![VipReserve {
                 reserve: sip(),
                 epoch: Epoch(epoch),
+                seen: Epoch(epoch),
                 lease_until: now + Span::from_millis(left_ms),
                 vips: vec![HeldVip {
                     address: vip().address,
