@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use haarb_api::{Directive, encode_advert, v1};
 use haarb_config::Config;
-use haarb_daemon::{Context, Shutdown, clock, timer::Alarm};
-use haarb_decision::{Command, Core, Input, Step};
-use haarb_model::{Agent, Mono, ReserveDuties, ServiceDuty, SyncDuty, VipDuty};
+use haarb_daemon::{Context, Shutdown, clock, notify, timer::Alarm};
+use haarb_decision::{Command, Core, Input, ReserveState, Step};
+use haarb_model::{Agent, Mono, ReserveDuties, ServiceDuty, Span, SyncDuty, VipDuty};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::inbox::{Attachment, ConnectionId, Message};
@@ -71,8 +71,9 @@ impl Arbiter {
     ) -> anyhow::Result<()> {
         let mut alarm = Alarm::new()?;
         loop {
+            notify::turn();
             let deadline = self.core.deadline();
-            alarm.set(deadline)?;
+            alarm.set(deadline.min(sign_of_life()))?;
             // Inputs before ticks: after a stall, what waits in the queues is heard before
             // anything is judged by the clock.
             let message = tokio::select! {
@@ -191,7 +192,13 @@ impl Arbiter {
 
     /// Tells every agent what it must hold now, where that changed.
     fn follow_up(&mut self, now: Mono) {
-        let duties = self.core.duties(now);
+        let mut duties = self.core.duties(now);
+        // What is held here when an arbiter starts anew is judged first, by the vip-agent's word: who
+        // attaches before it must not be told to let go.
+        duties.reserves.retain(|duty| {
+            let reserve = self.core.reserve(&duty.reserve);
+            reserve.is_some_and(ReserveState::is_judged)
+        });
         let mut stuck = Vec::new();
         for agent in TOLD_IN_ORDER {
             let Some(attachment) = self.agents.get_mut(&agent) else {
@@ -232,6 +239,17 @@ impl Arbiter {
 
     fn status(&self, now: Mono) -> v1::Status {
         status::status(now, &self.config, &self.core, &self.agents)
+    }
+}
+
+/// When the loop must turn for the service manager's watchdog, however little there is to do.
+fn sign_of_life() -> Mono {
+    match notify::turn_within() {
+        Some(within) => {
+            let micros = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+            clock::now() + Span::from_micros(micros)
+        }
+        None => Mono::FAR,
     }
 }
 

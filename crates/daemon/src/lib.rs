@@ -10,6 +10,7 @@
 pub mod clock;
 mod link;
 mod log;
+pub mod notify;
 mod options;
 mod realtime;
 mod start;

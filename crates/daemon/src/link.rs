@@ -63,8 +63,10 @@ impl ArbiterLink {
         Self { inbox, outbox }
     }
 
-    /// The next thing that the link has to say. Cancel-safe.
+    /// The next thing that the link has to say. Cancel-safe. Every daemon's loop asks for it in
+    /// each turn, so this is where the service manager hears that the loop turns.
     pub async fn next(&mut self) -> FromArbiter {
+        crate::notify::turn();
         match self.inbox.recv().await {
             Some(message) => message,
             // The task ends only with the runtime.

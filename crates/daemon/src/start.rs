@@ -14,6 +14,9 @@ use crate::{Options, Voice};
 /// How long the end waits for the reader of the log.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 
+/// Between two looks at a configuration that cannot be used.
+const CONFIG_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Parser)]
 #[command(version, about = None, long_about = None)]
 struct CommandLine {
@@ -95,7 +98,13 @@ fn started<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let (config, me) = options.load_config()?;
+    crate::notify::start();
+    let loaded = options.load_config();
+    if loaded.is_err() && crate::notify::is_managed() {
+        // Started again at once, it would find the same: a person must change the file first.
+        std::thread::sleep(CONFIG_AGAIN_AFTER);
+    }
+    let (config, me) = loaded?;
     crate::log::start(voice);
     crate::log::die_of_panics(name.to_owned(), voice);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -57,7 +57,11 @@ fn start(argv: &[String], environment: &[(String, String)]) -> io::Result<Child>
     let Some((program, arguments)) = argv.split_first() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program"));
     };
-    Command::new(program)
+    let mut command = Command::new(program);
+    for name in crate::keepers::NOT_PASSED_ON {
+        command.env_remove(name);
+    }
+    command
         .args(arguments)
         .envs(environment.iter().map(|(k, v)| (k, v)))
         .current_dir("/")

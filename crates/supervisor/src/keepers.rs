@@ -16,6 +16,16 @@ use crate::keeper;
 use crate::order::{FromKeeper, ToKeeper};
 use crate::sweep;
 
+/// What the service manager means for the supervisor alone, not for what it starts.
+pub(crate) const NOT_PASSED_ON: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
 /// The end of a socket's name.
 const SUFFIX: &str = ".keeper";
 
@@ -140,7 +150,11 @@ fn start(home: &Home, label: &str, path: &Path) -> io::Result<UnixStream> {
     let listener = UnixListener::bind(path)?;
     // Connected before it runs: it ends by itself when nobody is.
     let stream = UnixStream::connect(path)?;
-    tokio::process::Command::new(&home.program)
+    let mut command = tokio::process::Command::new(&home.program);
+    for name in NOT_PASSED_ON {
+        command.env_remove(name);
+    }
+    command
         .arg0("haarb-supervisor")
         .arg(keeper::ARGUMENT)
         .arg(label)

@@ -76,6 +76,20 @@ pub enum KeyError {
     NoRandom(getrandom::Error),
 }
 
+/// Whether others than the key's owner may access it. What systemd shows to a daemon
+/// (`LoadCredential=`, systemd.exec(5)) is that daemon's alone although its group bits are set: they
+/// are the mask of an access control list, in a directory that nobody else may enter.
+const fn is_exposed(mode: u32, credential: bool) -> bool {
+    let others = if credential { 0o037 } else { 0o077 };
+    mode & others != 0
+}
+
+/// Whether the service manager shows this file to this daemon alone.
+fn is_credential(path: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+        .is_some_and(|dir| path.parent() == Some(Path::new(&dir)))
+}
+
 impl ClusterKey {
     /// A key from its bytes: for tests, and for a key that arrived another way than by file.
     #[must_use]
@@ -103,7 +117,7 @@ impl ClusterKey {
         let file = File::open(path).map_err(unreadable)?;
         let about = file.metadata().map_err(unreadable)?;
         let mode = about.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
+        if is_exposed(mode, is_credential(path)) {
             return Err(KeyError::Exposed {
                 path: path.into(),
                 mode,

@@ -78,3 +78,10 @@ fn every_use_has_its_own_key_and_no_print_shows_it() {
     assert_ne!(key.derive("one"), [0x5a; 32]);
     assert_eq!(format!("{key:?}"), "ClusterKey(..)");
 }
+
+#[test]
+fn a_credential_may_have_the_mask_of_an_access_control_list() {
+    assert!(!is_exposed(0o440, true) && !is_exposed(0o400, true));
+    assert!(is_exposed(0o440, false) && is_exposed(0o460, true) && is_exposed(0o444, true));
+    assert!(!is_credential(Path::new("/etc/haarb/cluster.key")));
+}

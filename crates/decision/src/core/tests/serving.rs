@@ -101,7 +101,7 @@ fn a_restarted_arbiter_waits_for_the_vip_agent_and_goes_on_in_the_same_epoch() {
         core.step(now, Input::Attached(Agent::VipAgent));
         let reserve = |core: &Core| core.reserve(&sip()).expect("the reserve").clone();
         assert!(
-            !reserve(&core).looked,
+            !reserve(&core).is_judged(),
             "nothing is judged before the report"
         );
         let report = VipReport {
@@ -124,6 +124,7 @@ fn a_restarted_arbiter_waits_for_the_vip_agent_and_goes_on_in_the_same_epoch() {
         };
         core.step(now, Input::Report(Agent::VipAgent, Report::Vip(report)));
         assert_eq!(reserve(&core).role, expected, "{held} {epoch} {left_ms}");
+        assert!(reserve(&core).is_judged(), "the report decides");
         let duty = core.duties(now).reserves.remove(0).vip;
         assert_eq!(duty.hold, expected == Role::Active);
         if expected == Role::Active {
