@@ -116,6 +116,14 @@ Examples:
         /// The reserve
         reserve: String,
     },
+    /// Hand over and let go of everything on this server, as before it is shut down
+    #[command(after_help = "\
+What a neighbour can take is handed over in order; the rest is let go of. This server takes nothing
+again until its arbiter is restarted. The units do this when they are stopped.
+
+Example:
+  haarb leave && systemctl stop haarb")]
+    Leave,
     /// Switch nothing over and stop nothing while you work
     #[command(after_help = "\
 While maintenance is on, services and virtual IPs stay where they are, whatever happens.
@@ -186,6 +194,20 @@ Examples:
     Setup {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+The packages install them. Example:
+  haarb completions bash > /etc/bash_completion.d/haarb")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// Where to write them
+        dir: PathBuf,
     },
     /// Make the cluster key
     Key {

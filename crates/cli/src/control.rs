@@ -33,6 +33,40 @@ pub(crate) async fn connect(options: &Options) -> Result<ControlClient<Channel>,
     }
 }
 
+/// The same, and where no arbiter runs, what keeps this server from being started.
+pub(crate) async fn connect_or_explain(
+    options: &Options,
+) -> Result<ControlClient<Channel>, Failure> {
+    connect(options).await.map_err(|failure| match failure {
+        Failure::Lines(line) => {
+            let lines = std::iter::once(line).chain(missing(options));
+            Failure::new(lines.collect::<Vec<_>>().join("\n"))
+        }
+        other => other,
+    })
+}
+
+/// What a server lacks that was installed but not configured, and what to do about it.
+fn missing(options: &Options) -> Vec<String> {
+    let mut lines = Vec::new();
+    let absent = |path: &std::path::Path| matches!(path.try_exists(), Ok(false));
+    if absent(&options.config) {
+        lines.push(format!(
+            "{}: no configuration yet; write it (there is an example in /usr/share/doc/haarb/examples) and check it with `haarb config check`",
+            options.config.display()
+        ));
+    } else if let Err(problems) = options.load_config() {
+        lines.push(problems);
+    }
+    if absent(&options.key) {
+        lines.push(format!(
+            "{0}: no cluster key yet; make it on one server with `haarb key generate {0}` and copy it to the others",
+            options.key.display()
+        ));
+    }
+    lines
+}
+
 /// Waits for an answer, not for ever.
 pub(crate) async fn answer<T>(
     options: &Options,
@@ -58,7 +92,7 @@ fn unreachable(error: &ConnectError) -> Failure {
     let todo = match error.kind {
         ErrorKind::PermissionDenied => "run this as root or as the user of haarb",
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            "start this server with `haarb run` or its systemd units, or name its directory with --run-dir"
+            "start this server with `systemctl start haarb` or `haarb run`, or name its directory with --run-dir"
         }
         _ => "look at its log, or restart it",
     };

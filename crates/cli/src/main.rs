@@ -12,6 +12,7 @@ mod conflicts;
 mod control;
 mod events;
 mod failure;
+mod pages;
 mod run;
 mod status;
 mod sync;
@@ -37,6 +38,9 @@ fn act(args: Args) -> Result<(), Failure> {
     let Args { options, command } = args;
     match command {
         Command::Run { bin_dir } => run::run(&options, bin_dir.as_deref()),
+        Command::Completions { shell } => pages::complete(shell),
+        Command::Man { dir } => pages::man(&dir),
+        Command::Leave => run::leave(&options),
         Command::Status { json, watch } => status::show(&options, json, watch),
         Command::Events {
             follow,

@@ -69,6 +69,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A server that is not up by then has a problem that the operator should hear of.
 const UP_WITHIN: Duration = Duration::from_secs(10);
 
+/// Hands over and lets go of everything; the daemons go on.
+pub(crate) fn leave(options: &Options) -> Result<(), Failure> {
+    let said = with(stop::leave(options))?;
+    print(&format!("{said}\n"))
+}
+
 /// Runs the server until a signal stops it.
 pub(crate) fn run(options: &Options, bin_dir: Option<&Path>) -> Result<(), Failure> {
     let ready = preflight::check(options, bin_dir)?;

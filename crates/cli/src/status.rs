@@ -14,7 +14,7 @@ use haarb_daemon::Options;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::control::{answer, connect, refused, with};
+use crate::control::{answer, connect, connect_or_explain, refused, with};
 use crate::failure::{Failure, print};
 
 /// Between two attempts to reach an arbiter that went away under a watch.
@@ -26,7 +26,7 @@ pub(crate) fn show(options: &Options, json: bool, watch: bool) -> Result<(), Fai
         if watch {
             return self::watch(options, json).await;
         }
-        let mut client = connect(options).await?;
+        let mut client = connect_or_explain(options).await?;
         let status = answer(options, client.get_status(v1::StatusRequest {})).await?;
         print(&render(&status, json, false))
     })
@@ -36,7 +36,7 @@ pub(crate) fn show(options: &Options, json: bool, watch: bool) -> Result<(), Fai
 /// attempt must succeed, so that a wrong directory is told at once.
 async fn watch(options: &Options, json: bool) -> Result<(), Failure> {
     let screen = !json && std::io::stdout().is_terminal();
-    let mut client = connect(options).await?;
+    let mut client = connect_or_explain(options).await?;
     loop {
         let lost = match client.watch_status(v1::StatusRequest {}).await {
             Ok(stream) => follow(stream.into_inner(), json, screen).await?,

@@ -74,18 +74,39 @@ fn commands_while_the_arbiter_is_down_say_so() {
     let dir = tempfile::tempdir().unwrap();
     check(
         dir.path(),
-        &["status", "--run-dir", "run"],
+        &[
+            "status",
+            "--run-dir",
+            "run",
+            "--config",
+            "c.yaml",
+            "--key",
+            "k",
+        ],
         &expect![[r#"
         status 1
-        haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `haarb run` or its systemd units, or name its directory with --run-dir
+        haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `systemctl start haarb` or `haarb run`, or name its directory with --run-dir
+        haarb: c.yaml: no configuration yet; write it (there is an example in /usr/share/doc/haarb/examples) and check it with `haarb config check`
+        haarb: k: no cluster key yet; make it on one server with `haarb key generate k` and copy it to the others
     "#]],
     );
     check(
         dir.path(),
-        &["status", "--watch", "--run-dir", "run"],
+        &[
+            "status",
+            "--watch",
+            "--run-dir",
+            "run",
+            "--config",
+            "c.yaml",
+            "--key",
+            "k",
+        ],
         &expect![[r#"
             status 1
-            haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `haarb run` or its systemd units, or name its directory with --run-dir
+            haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `systemctl start haarb` or `haarb run`, or name its directory with --run-dir
+            haarb: c.yaml: no configuration yet; write it (there is an example in /usr/share/doc/haarb/examples) and check it with `haarb config check`
+            haarb: k: no cluster key yet; make it on one server with `haarb key generate k` and copy it to the others
         "#]],
     );
     check(
@@ -93,7 +114,7 @@ fn commands_while_the_arbiter_is_down_say_so() {
         &["switchover", "sip", "--run-dir", "run"],
         &expect![[r#"
             status 1
-            haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `haarb run` or its systemd units, or name its directory with --run-dir
+            haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `systemctl start haarb` or `haarb run`, or name its directory with --run-dir
         "#]],
     );
     check(
@@ -101,7 +122,7 @@ fn commands_while_the_arbiter_is_down_say_so() {
         &["events", "--run-dir", "run"],
         &expect![[r#"
         status 1
-        haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `haarb run` or its systemd units, or name its directory with --run-dir
+        haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `systemctl start haarb` or `haarb run`, or name its directory with --run-dir
     "#]],
     );
     check(
@@ -109,7 +130,7 @@ fn commands_while_the_arbiter_is_down_say_so() {
         &["why", "--run-dir", "run"],
         &expect![[r#"
         status 1
-        haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `haarb run` or its systemd units, or name its directory with --run-dir
+        haarb: the arbiter does not answer on run/control.sock: No such file or directory (os error 2); start this server with `systemctl start haarb` or `haarb run`, or name its directory with --run-dir
     "#]],
     );
     // A socket that nobody serves any more.
@@ -120,7 +141,7 @@ fn commands_while_the_arbiter_is_down_say_so() {
         &["maintenance", "on", "--run-dir", "."],
         &expect![[r#"
             status 1
-            haarb: the arbiter does not answer on ./control.sock: Connection refused (os error 111); start this server with `haarb run` or its systemd units, or name its directory with --run-dir
+            haarb: the arbiter does not answer on ./control.sock: Connection refused (os error 111); start this server with `systemctl start haarb` or `haarb run`, or name its directory with --run-dir
         "#]],
     );
 }

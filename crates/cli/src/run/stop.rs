@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use haarb_api::transport::connect_control;
 use haarb_api::v1;
+use haarb_config::Config;
 use haarb_daemon::{Options, Shutdown, Voice};
 use haarb_model::Span;
 use nix::sys::signal::Signal;
@@ -29,6 +30,8 @@ const ORDER: [&str; 6] = [
 
 /// Added to what the configuration allows for stopping services and draining.
 const MARGIN: Duration = Duration::from_secs(5);
+/// For a hand-over by a server whose configuration cannot be read any more.
+const WITHOUT_CONFIG: Duration = Duration::from_secs(120);
 /// For a daemon that only has to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// After SIGKILL: longer takes only a process that is stuck in the kernel.
@@ -42,7 +45,7 @@ pub(super) async fn stop(
     crew: &mut Crew,
     shutdown: &mut Shutdown,
 ) -> Result<(), Failure> {
-    let bounds = Bounds::of(ready);
+    let bounds = Bounds::of(&ready.config);
     voice.say("haarb: stopping: handing over and letting go; a second signal does not wait".into());
     let asked = tokio::select! {
         // A daemon that dies now is still needed for the hand-over.
@@ -79,6 +82,20 @@ pub(super) async fn stop(
         "stopped, but {} had to be killed; check that no virtual IP and no service is left (`ip address`, the services' own status)",
         killed.join(", ")
     )))
+}
+
+/// Hands over and lets go of everything while the daemons go on; returns the arbiter's line. Without
+/// a configuration there is no bound to be read from it.
+pub(crate) async fn leave(options: &Options) -> Result<String, Failure> {
+    let bound = match options.load_config() {
+        Ok((config, _)) => Bounds::of(&config).hand_over,
+        Err(_) => WITHOUT_CONFIG,
+    };
+    hand_over(options, bound).await.map_err(|reason| {
+        Failure::new(format!(
+            "no hand-over: {reason}; what is held here ends with its lease once the daemons stop"
+        ))
+    })
 }
 
 /// Asks the arbiter to let go of everything; returns its line.
@@ -143,18 +160,18 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(ready: &Ready) -> Self {
+    fn of(config: &Config) -> Self {
         let stops = |r: &haarb_config::Reserve| {
             r.services
                 .iter()
                 .fold(Span::ZERO, |sum, s| sum + s.stop_timeout)
         };
-        let longest = ready.config.reserves.iter().map(stops).max();
+        let longest = config.reserves.iter().map(stops).max();
         let services = longest.unwrap_or_default().to_duration();
-        let drain = ready.config.timing.drain_max.to_duration();
+        let drain = config.timing.drain_max.to_duration();
         Self {
             hand_over: services + drain + MARGIN,
-            services: ready.config.timing.lease.to_duration() + services + MARGIN,
+            services: config.timing.lease.to_duration() + services + MARGIN,
         }
     }
 
