@@ -38,9 +38,14 @@ pub(crate) fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("the build failed; its messages are above");
     }
+    Ok(target().join("release"))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(root().join(target).join("release"))
+    root().join(target)
 }
 
 /// Builds everything and runs one program with a subcommand (may be empty) and options.

@@ -4,6 +4,8 @@
 //! laptop and a build server run the same. It never changes the machine outside `target/`.
 
 mod cargo;
+mod dist;
+mod servers;
 mod test;
 
 use std::process::ExitCode;
@@ -44,7 +46,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// The laboratory by hand: `up`, `check`
+    /// The laboratory by hand: `up`, `servers`, `check`
+    ///
+    /// `servers` boots two whole Debian servers with systemd and installs haarb from its package; as root.
     Lab {
         /// What to do there; `cargo xtask lab --help` asks the laboratory itself
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -68,6 +72,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Makes the Debian package, the bill of materials and checksums in target/dist; --source, too
+    Dist {
+        #[command(flatten)]
+        options: dist::Options,
+    },
     /// Writes the generated pages (docs/rules.md) and expectations anew
     Gen {
         /// Only compare, and fail where one is out of date
@@ -80,11 +89,15 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Demo { options } => cargo::run_built("haarb-lab", "demo", &options),
         Task::Drill { options } => cargo::run_built("haarb-lab", "drill", &with_page(options)),
+        Task::Lab { options } if options.first().is_some_and(|first| first == "servers") => {
+            servers::run(&options)
+        }
         Task::Lab { options } => cargo::run_built("haarb-lab", "", &options),
         Task::Bench { options } => cargo::run_bench(&options),
         Task::Sim { options } => cargo::run_pure("haarb-sim", &options),
         Task::Search { options } => cargo::run_pure("haarb-search", &options),
         Task::Test { no_lab } => test::run(no_lab),
+        Task::Dist { options } => dist::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Gen { check } => cargo::generate(check),
     };
     match outcome {

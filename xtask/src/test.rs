@@ -98,6 +98,11 @@ pub(crate) fn run(no_lab: bool) -> Result<ExitCode> {
     } else {
         // The daemons under test are built as users run them.
         crate::cargo::build()?;
+        eprintln!("== packages");
+        if let Err(error) = crate::servers::prepare() {
+            eprintln!("{error:#}");
+            broken.push("packages");
+        }
         run_tests(
             "lab",
             &["test", "--release", "-p", LAB],
