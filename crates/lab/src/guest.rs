@@ -24,6 +24,8 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
+pub mod debian;
+
 use crate::{
     roles::HELPER,
     sandbox::{die_with_parent, fork_alone},
@@ -57,6 +59,8 @@ pub struct GuestSpec {
     pub helper: PathBuf,
     /// Programs that the server starts when it boots. Their output goes to `/var/log/<name>.log`.
     pub boot: Vec<BootCommand>,
+    /// A whole Debian system instead of that, which boots itself; `boot` is nothing to it.
+    pub debian: Option<debian::DebianSpec>,
 }
 
 /// A program started at boot.
@@ -92,12 +96,19 @@ pub(crate) fn play(args: &[OsString]) -> io::Result<i32> {
     };
     let spec: GuestSpec = serde_json::from_str(&spec.to_string_lossy())?;
     setns(File::open(&spec.netns)?, CloneFlags::CLONE_NEWNET)?;
-    unshare(
-        CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWIPC,
-    )?;
+    let mut spaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC;
+    if let Some(debian) = &spec.debian {
+        match fs::create_dir(&debian.cgroup) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        fs::write(debian.cgroup.join("cgroup.procs"), "0")?;
+        spaces |= CloneFlags::CLONE_NEWCGROUP;
+    }
+    unshare(spaces)?;
     let (lifeline, keep) = pipe()?;
     match fork_alone()? {
         ForkResult::Parent { child } => {
@@ -119,6 +130,11 @@ pub(crate) fn play(args: &[OsString]) -> io::Result<i32> {
 fn init(spec: &GuestSpec) -> io::Result<i32> {
     setsid()?; // a Ctrl-C at the user's terminal is for the lab, not for the server's daemons
     sethostname(&spec.name)?;
+    if let Some(debian) = &spec.debian {
+        // Whoever waits for it to be up asks systemd.
+        writeln!(io::stdout(), "up")?;
+        return debian::boot(spec, debian);
+    }
     build_root(spec)?;
     for command in &spec.boot {
         start(command)?;

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod cluster;
 pub mod cost;
 pub mod data;
+pub mod debian;
 pub mod drill;
 pub mod drills;
 pub mod error;

@@ -73,6 +73,12 @@ fn enter(args: &[OsString]) -> io::Result<i32> {
             ("pid", CloneFlags::CLONE_NEWPID),
             ("mnt", CloneFlags::CLONE_NEWNS),
         ];
+        // Only a server that systemd boots has one of its own.
+        let own = std::fs::read_link("/proc/self/ns/cgroup").ok();
+        let groups = match std::fs::read_link(ns.join("cgroup")).ok() == own {
+            true => None,
+            false => Some(File::open(ns.join("cgroup"))?),
+        };
         let open = |(name, flag)| File::open(ns.join(name)).map(|file| (file, flag));
         for (file, flag) in spaces
             .into_iter()
@@ -80,6 +86,9 @@ fn enter(args: &[OsString]) -> io::Result<i32> {
             .collect::<io::Result<Vec<_>>>()?
         {
             setns(file, flag)?;
+        }
+        if let Some(groups) = groups {
+            setns(groups, CloneFlags::CLONE_NEWCGROUP)?;
         }
         std::env::set_current_dir("/")?;
     }

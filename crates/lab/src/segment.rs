@@ -169,6 +169,14 @@ impl Segment {
         (0..self.servers.len()).filter(|server| self.servers[*server].is_on())
     }
 
+    /// Makes every server a whole Debian system that boots with systemd.
+    ///
+    /// # Errors
+    /// See [`Server::become_debian`].
+    pub fn become_debian(&mut self) -> Result<(), LabError> {
+        self.servers.iter_mut().try_for_each(Server::become_debian)
+    }
+
     /// Switches a server on.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use nix::{
 use crate::{
     clock::Stamp,
     error::LabError,
-    guest::{BootCommand, GuestSpec},
+    guest::{BootCommand, GuestSpec, debian::DebianSpec},
     machine::{self, Identity},
     netns::NetNs,
     observer::{AddressLog, AddressWatch},
@@ -30,6 +30,7 @@ use crate::{
     switch::Switch,
 };
 
+mod cgroup;
 mod command;
 mod disk;
 mod processes;
@@ -71,6 +72,8 @@ pub struct Server {
     boots: u32,
     /// Programs that cannot be started now.
     broken: BTreeSet<String>,
+    /// A whole Debian system that systemd boots.
+    debian: Option<DebianSpec>,
 }
 
 /// What exists only while a server has power.
@@ -105,6 +108,7 @@ impl Server {
             remains: Vec::new(),
             boots: 0,
             broken: BTreeSet::new(),
+            debian: None,
         };
         server.mount_disk()?;
         for (part, _) in crate::guest::ON_DISK {
@@ -112,6 +116,19 @@ impl Server {
             fs::create_dir_all(&part).map_err(LabError::file(part))?;
         }
         Ok(server)
+    }
+
+    /// From its next power-on on this is a whole Debian system, this machine's own with changes of its
+    /// own, and boots with systemd. See [`crate::guest::debian`].
+    ///
+    /// # Errors
+    /// As the kernel refuses: only root may.
+    pub fn become_debian(&mut self) -> Result<(), LabError> {
+        let changes = self.mount_changes()?;
+        let groups = self.dir.join("cgroup");
+        let cgroup = cgroup::place(&groups, &self.name).map_err(LabError::file(groups))?;
+        self.debian = Some(DebianSpec { changes, cgroup });
+        Ok(())
     }
 
     /// Its name.
@@ -166,6 +183,7 @@ impl Server {
             bin_dir: programs.bin_dir.clone(),
             helper: programs.helper.clone(),
             boot,
+            debian: self.debian.clone(),
         };
         let launched = self.launch(&spec, &programs.helper);
         if launched.is_err() {
@@ -277,6 +295,9 @@ impl Drop for Server {
             self.remains.push(power);
         }
         self.clear_remains();
+        if let Some(debian) = &self.debian {
+            cgroup::clear(&debian.cgroup);
+        }
         self.unmount_disk();
     }
 }

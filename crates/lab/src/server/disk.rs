@@ -13,6 +13,9 @@ use crate::error::LabError;
 
 /// Of a server's disk.
 const DISK_SIZE: &str = "mode=755,size=256m";
+/// Of what a whole Debian system changes: packages, and their replacements beside them.
+const CHANGES_SIZE: &str = "mode=755,size=2g";
+const CHANGES: &str = "changes";
 /// The file that fills it.
 const BALLAST: &str = "ballast";
 
@@ -24,6 +27,22 @@ impl Server {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("tmpfs"), &disk, Some("tmpfs"), flags, Some(DISK_SIZE))
             .map_err(|errno| LabError::file(disk)(errno.into()))
+    }
+
+    /// A file system for all that a whole Debian system changes; returns the directory. It outlives the
+    /// power, as the disk does.
+    pub(super) fn mount_changes(&self) -> Result<PathBuf, LabError> {
+        let changes = self.dir.join(CHANGES);
+        fs::create_dir_all(&changes).map_err(LabError::file(&changes))?;
+        mount(
+            Some("tmpfs"),
+            &changes,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(CHANGES_SIZE),
+        )
+        .map_err(|errno| LabError::file(&changes)(errno.into()))?;
+        Ok(changes)
     }
 
     /// Fills its disk to the last byte.
@@ -71,5 +90,7 @@ impl Server {
     /// Takes the disk away; what lies on it is lost.
     pub(super) fn unmount_disk(&self) {
         let _ = umount2(&self.disk(), MntFlags::MNT_DETACH);
+        // There only where it is a whole Debian system.
+        let _ = umount2(&self.dir.join(CHANGES), MntFlags::MNT_DETACH);
     }
 }

@@ -6,6 +6,7 @@
 mod drills;
 mod machine;
 mod options;
+mod servers;
 mod up;
 
 use std::{
@@ -72,6 +73,18 @@ enum Command {
         shell: String,
         #[command(flatten)]
         run: RunOptions,
+    },
+    /// Boots two whole Debian servers with systemd, installs haarb from its package, and gives you a shell
+    Servers {
+        /// Directory of the packages (`cargo xtask dist` makes them)
+        #[arg(long, value_name = "DIR")]
+        packages: PathBuf,
+        /// The server in which the shell runs
+        #[arg(long, default_value = "alpha", value_name = "NAME")]
+        shell: String,
+        /// Install and configure nothing: fresh servers
+        #[arg(long)]
+        bare: bool,
     },
     /// Says whether this machine and this user can run the lab, and what to do when not
     Check {
@@ -141,6 +154,11 @@ fn run(arguments: &CommandLine) -> anyhow::Result<ExitCode> {
             };
             drills::run(programs, run, &drills, &series)
         }
+        Command::Servers {
+            packages,
+            shell,
+            bare,
+        } => servers::servers(programs, packages, shell, *bare),
         Command::Up { shell, run } => up::up(programs, run, shell),
     }
 }
