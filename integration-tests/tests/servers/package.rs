@@ -7,11 +7,60 @@ use haarb_lab::{debian, segment::Segment};
 
 use crate::pair::{ALPHA, DAEMONS, bare, packages, possible};
 
-pub(crate) const TESTS: &[Test] = &[Test::new(
-    "package::installs_explains_itself_and_purges_without_a_trace",
-    installs_and_purges,
-)
-.needing(possible)];
+pub(crate) const TESTS: &[Test] = &[
+    Test::new(
+        "package::installs_explains_itself_and_purges_without_a_trace",
+        installs_and_purges,
+    )
+    .needing(possible),
+    Test::new("package::the_init_script_runs_a_server", init_script).needing(possible),
+];
+
+/// As on a system without systemd, with the exit statuses of the LSB. The redirection of Debian's scripts
+/// to systemd is off.
+fn init_script(bench: &Bench) -> anyhow::Result<()> {
+    let lab = bare(bench)?;
+    let packages = packages().map_err(anyhow::Error::msg)?;
+    debian::install(&lab, ALPHA, &packages.haarb[..1])?;
+    let script = |action: &str, expected: i32| -> anyhow::Result<()> {
+        let command = format!("SYSTEMCTL_SKIP_REDIRECT=1 /etc/init.d/haarb {action} 2>&1");
+        let output = debian::try_sh(&lab, ALPHA, &command)?;
+        let log = "journalctl --no-pager -n 40 -t haarb";
+        anyhow::ensure!(
+            output.status == expected,
+            "{action}: status {} instead of {expected}: {}{}",
+            output.status,
+            output.stdout,
+            debian::sh(&lab, ALPHA, log)?
+        );
+        Ok(())
+    };
+    script("status", 3)?;
+    script("start", 6)?;
+    script("nonsense", 2)?;
+    let yaml = debian::config(
+        lab.plan(),
+        &["{ name: idle, exec: [/bin/sleep, infinity] }".into()],
+    );
+    let place = lab.server(ALPHA).disk().join("haarb.yaml");
+    std::fs::write(&place, yaml)?;
+    debian::sh(
+        &lab,
+        ALPHA,
+        "mkdir -p /srv/demo && cp /mnt/lab/haarb.yaml /etc/haarb/ && haarb key generate /etc/haarb/cluster.key",
+    )?;
+    script("start", 0)?;
+    script("status", 0)?;
+    script("start", 0)?;
+    debian::sh(&lab, ALPHA, "haarb status")?;
+    script("restart", 0)?;
+    script("stop", 0)?;
+    script("stop", 0)?;
+    script("status", 3)?;
+    let left = debian::try_sh(&lab, ALPHA, "pgrep -l haarb")?;
+    anyhow::ensure!(left.stdout.is_empty(), "left: {}", left.stdout);
+    Ok(())
+}
 
 fn installs_and_purges(bench: &Bench) -> anyhow::Result<()> {
     let lab = bare(bench)?;

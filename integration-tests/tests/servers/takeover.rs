@@ -1,6 +1,8 @@
 //! Units under faults: who runs as whom, a power cut, a planned switchover, a daemon that is dead for good,
 //! a server that is shut down.
 
+use std::time::Duration;
+
 use haarb_integration_tests::{Bench, Test};
 use haarb_lab::{clock::Stamp, cluster, debian};
 
@@ -113,31 +115,24 @@ fn stop(bench: &Bench) -> anyhow::Result<()> {
 /// Killed and gone from the disk: systemd tries for ever, the kernel ends the address, beta serves.
 fn no_vip_agent(bench: &Bench) -> anyhow::Result<()> {
     pair::with(bench, |lab| {
-        let began = Stamp::now();
-        debian::sh(
-            lab,
-            ALPHA,
-            "mv /usr/sbin/haarb-vip-agent /usr/sbin/kept && systemctl kill -s KILL haarb-vip-agent",
-        )?;
-        lab.until_served_by(BETA, began, false, LIMIT)?;
-        println!(
-            "vip-agent dead for good: beta serves after {:.0} ms",
-            Stamp::now().ms_since(began)
-        );
-        lab.until(
-            "no address is left on alpha",
-            LIMIT,
-            std::time::Duration::from_millis(50),
-            |lab| {
-                let held = lab
-                    .plan()
-                    .vips
-                    .iter()
-                    .any(|vip| lab.holders(vip.address).contains(&ALPHA));
-                if held { Err("one is".into()) } else { Ok(()) }
-            },
-        )?;
-        anyhow::ensure!(lab.report(began, began).dual_active_ms == 0.0, "two served");
+        let report = seen(lab, |lab| {
+            let began = Stamp::now();
+            debian::sh(
+                lab,
+                ALPHA,
+                "mv /usr/sbin/haarb-vip-agent /usr/sbin/kept && systemctl kill -s KILL haarb-vip-agent",
+            )?;
+            lab.until_served_by(BETA, began, false, LIMIT)?;
+            Ok(())
+        })?;
+        println!("vip-agent dead for good: gap {:?} ms", report.gap_all_ms);
+        anyhow::ensure!(report.dual_active_ms == 0.0, "two served: {report:?}");
+        let what = "no address is left on alpha";
+        lab.until(what, LIMIT, Duration::from_millis(50), |lab| {
+            let mut vips = lab.plan().vips.iter();
+            let held = vips.any(|vip| lab.holders(vip.address).contains(&ALPHA));
+            if held { Err("one is".into()) } else { Ok(()) }
+        })?;
         debian::sh(lab, ALPHA, "mv /usr/sbin/kept /usr/sbin/haarb-vip-agent")?;
         debian::settled(lab)?;
         Ok(())
@@ -146,10 +141,12 @@ fn no_vip_agent(bench: &Bench) -> anyhow::Result<()> {
 
 fn power_off(bench: &Bench) -> anyhow::Result<()> {
     pair::with(bench, |lab| {
-        let began = Stamp::now();
-        lab.power_off(ALPHA)?;
-        lab.until_served_by(BETA, began, false, LIMIT)?;
-        let report = lab.report(began, began);
+        let report = seen(lab, |lab| {
+            let began = Stamp::now();
+            lab.power_off(ALPHA)?;
+            lab.until_served_by(BETA, began, false, LIMIT)?;
+            Ok(())
+        })?;
         println!(
             "power-off, units of systemd started cold: gap {:?} ms",
             report.gap_all_ms
