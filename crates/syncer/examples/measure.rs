@@ -38,8 +38,8 @@ fn start(me: &str, home: &Path) -> Server {
         name: b"/srv/data".to_vec(),
         at: dir.clone(),
         exclude: Default::default(),
-        deletion_limit: Default::default(),
         scrub_rate: Default::default(),
+        deletion_limit: haarb_config::DeletionLimit::None,
     };
     let settings = Settings {
         cluster: "measure".into(),

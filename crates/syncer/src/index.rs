@@ -60,6 +60,8 @@ pub(crate) enum Record {
     Put(RelPath, Entry),
     /// The path and everything below.
     Remove(RelPath),
+    /// A directory and everything below: from, to.
+    Move(RelPath, RelPath),
     /// Nothing is known to be common any more.
     Forget,
 }
@@ -85,7 +87,20 @@ impl Index {
                 self.remove_below(&path);
                 self.entries.remove(&path);
             }
+            Record::Move(from, to) => self.rename(&from, &to),
             Record::Forget => self.entries.clear(),
+        }
+    }
+
+    fn rename(&mut self, from: &RelPath, to: &RelPath) {
+        self.remove_below(to);
+        let below = crate::compare::below(&self.entries, from);
+        let mut moved: Vec<RelPath> = below.map(|(path, _)| path.clone()).collect();
+        moved.push(from.clone());
+        for path in moved {
+            if let (Some(entry), Some(to)) = (self.entries.remove(&path), path.moved(from, to)) {
+                self.entries.insert(to, entry);
+            }
         }
     }
 
@@ -150,6 +165,11 @@ impl Record {
                 put_path(&mut payload, path);
             }
             Self::Forget => payload.push(4),
+            Self::Move(from, to) => {
+                payload.push(5);
+                put_path(&mut payload, from);
+                put_path(&mut payload, to);
+            }
         }
         out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         out.extend_from_slice(&blake3::hash(&payload).as_bytes()[..CHECK]);
@@ -190,6 +210,7 @@ impl Record {
             ),
             3 => Self::Remove(b.path()?),
             4 => Self::Forget,
+            5 => Self::Move(b.entry_path()?, b.entry_path()?),
             _ => return Err(Malformed("unknown record")),
         };
         b.end(record)

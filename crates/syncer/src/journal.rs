@@ -52,15 +52,11 @@ impl Store {
         })
     }
 
-    /// Writes records to the journal, and leaves the index in memory as it is.
-    pub(crate) fn write(
-        &mut self,
-        root: &Root,
-        records: &[Record],
-        durable: bool,
-    ) -> io::Result<()> {
+    /// Writes records to the journal, and leaves the index in memory as it is. Returns what is to be
+    /// made durable, if that matters.
+    pub(crate) fn write(&mut self, root: &Root, records: &[Record]) -> io::Result<Option<File>> {
         if records.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let at = root.private(&[])?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -68,7 +64,7 @@ impl Store {
         if file.metadata()?.len() < self.bytes {
             // Somebody removed it: what is in memory is all there is.
             self.rewrite(root)?;
-            return self.write(root, records, durable);
+            return self.write(root, records);
         }
         let mut out = Vec::with_capacity(records.len() * 160);
         if self.bytes == 0 {
@@ -79,24 +75,21 @@ impl Store {
         }
         // At its place and not at the end: half a record of a full disk is written over.
         file.write_all_at(&out, self.bytes)?;
-        if durable {
-            fs::fdatasync(&file)?;
-        }
         self.bytes += out.len() as u64;
         self.records += records.len() as u64;
-        Ok(())
+        Ok(Some(file))
     }
 
     /// Writes records to the journal and takes them into the index.
     pub(crate) fn note(&mut self, root: &Root, records: Vec<Record>) -> io::Result<()> {
-        self.write(root, &records, false)?;
+        self.write(root, &records)?;
         self.take(records);
         self.compact(root)
     }
 
     /// Writes records that the index in memory already has.
     pub(crate) fn append(&mut self, root: &Root, records: &[Record]) -> io::Result<()> {
-        self.write(root, records, false)?;
+        self.write(root, records)?;
         self.compact(root)
     }
 

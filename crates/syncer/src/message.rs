@@ -1,4 +1,4 @@
-//! What two syncers say to each other, version 5.
+//! What two syncers say to each other, version 6.
 //!
 //! A session belongs to one reserve. `Up` goes from the sink to the source, `Down` from the
 //! source to the sink:
@@ -9,7 +9,7 @@
 //!          <-  Welcome epoch, lineages, excludes  or   Refuse why
 //!          <-  List dir                             where digests differ
 //!   Listing                                   ->
-//!          <-  Put / Append / Meta / Link / Delete / Begin..End     each with the next number
+//!          <-  Put / Append / Meta / Link / Rename / Delete / Begin..End   each with the next number
 //!   Ack up to a number, what failed           ->    durable on the sink's disk
 //!          <-  Held dir                             deletions that wait for a person
 //!          <-  InSync dir                           all of it was sent
@@ -26,7 +26,7 @@ use crate::version::{Hash, Kind, Version};
 
 /// Version of the protocol. Another one is refused; two versions at once come with the first
 /// release that has a second one.
-pub(crate) const PROTOCOL: u16 = 5;
+pub(crate) const PROTOCOL: u16 = 6;
 
 /// Longest message. The longest we send is one segment of a large file with its frame.
 pub(crate) const MESSAGE_BYTES_MAX: usize = SEGMENT + 256 * 1024;
@@ -252,6 +252,13 @@ pub(crate) enum Down {
         dir: u16,
         path: RelPath,
         name: NewName,
+    },
+    /// A directory of which the sink has all that is in it got another name.
+    Rename {
+        seq: u64,
+        dir: u16,
+        from: RelPath,
+        path: RelPath,
     },
     /// Gone, with everything below.
     Delete {

@@ -126,6 +126,19 @@ impl RelPath {
             && self.0[directory.0.len()] == b'/'
     }
 
+    /// What this path below `from` is called when `from` is called `to`; `None`: it is not below, or
+    /// the new path is too long.
+    pub(crate) fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        if self == from {
+            return Some(to.clone());
+        }
+        if from.is_root() || to.is_root() || !self.is_below(from) {
+            return None;
+        }
+        let bytes = [&to.0[..], &self.0[from.0.len()..]].concat();
+        (bytes.len() <= PATH_BYTES_MAX).then(|| Self(bytes.into()))
+    }
+
     /// The first key that sorts after this path and everything below it. Only a bound for
     /// ranges: it is not a path.
     pub(crate) fn after_subtree(&self) -> Self {

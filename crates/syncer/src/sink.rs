@@ -242,6 +242,17 @@ impl Sink {
                 path,
                 name,
             } => self.stage(seq, dir, path, Op::Link(name), 0),
+            Down::Rename {
+                seq,
+                dir,
+                from,
+                path,
+            } => {
+                // A batch of its own: what comes before and after goes by the names of its time.
+                self.flush()?;
+                self.stage(seq, dir, path, Op::Rename(from), 0)?;
+                self.flush()
+            }
             Down::Delete { seq, dir, path } => self.stage(seq, dir, path, Op::Delete, 0),
             Down::Begin {
                 transfer,

@@ -26,7 +26,7 @@ use crate::message::{DirWelcome, Down, Hello, PROTOCOL, Refusal};
 use crate::path::RelPath;
 use crate::settle::Hint;
 use crate::sink::count_conflicts;
-use session::Session;
+use session::{Pending, Sent, Session};
 pub(crate) use tree::Watch;
 pub(crate) use tree::forget_question;
 use tree::{Change, Tree};
@@ -248,6 +248,9 @@ impl Source {
     }
 
     fn changed(&mut self, dir: usize, change: &Change) {
+        if let Some(from) = &change.renamed {
+            return self.renamed_directory(dir, change, from);
+        }
         let alone = self.sessions.len() == 1;
         for session in self.sessions.values_mut() {
             session.dirs[dir].changed(change, alone);
@@ -256,6 +259,37 @@ impl Source {
             let tree = &mut self.trees[dir];
             tree.behind_since.get_or_insert(change.since);
             tree.missed.insert(change.path.clone());
+        }
+    }
+
+    /// One message where the sink surely has all that is in the directory; a change of each entry
+    /// elsewhere.
+    fn renamed_directory(&mut self, dir: usize, change: &Change, from: &RelPath) {
+        let alone = self.sessions.len() == 1 && self.others.len() == 1;
+        for session in self.sessions.values_mut() {
+            if alone && session.can_rename(dir, from, &change.path) {
+                let (from, path) = (from.clone(), change.path.clone());
+                let sent = Sent::Rename {
+                    from: from.clone(),
+                    path: path.clone(),
+                };
+                let seq = session.number(dir, sent, Pending::since(change.since));
+                session.out.push_back(Down::Rename {
+                    seq,
+                    dir: dir as u16,
+                    from,
+                    path,
+                });
+                continue;
+            }
+            for each in self.trees[dir].each_renamed(from, change) {
+                session.dirs[dir].changed(&each, false);
+            }
+        }
+        if self.sessions.is_empty() {
+            let tree = &mut self.trees[dir];
+            tree.behind_since.get_or_insert(change.since);
+            tree.missed.extend([from.clone(), change.path.clone()]);
         }
     }
 
@@ -331,7 +365,7 @@ impl Source {
     #[cfg(test)]
     pub(crate) fn sent_last(&self, id: SessionId) -> Option<crate::version::Hash> {
         match &self.sessions.get(&id)?.inflight.back()?.sent {
-            session::Sent::Put { version, .. } => Some(version.hash),
+            Sent::Put { version, .. } => Some(version.hash),
             _ => None,
         }
     }

@@ -276,6 +276,15 @@ impl Down {
                 put_version(&mut out, &name.version);
                 put_xattrs(&mut out, &name.xattrs);
             }
+            Self::Rename {
+                seq,
+                dir,
+                from,
+                path,
+            } => {
+                head(&mut out, 17, *seq, *dir, path);
+                put_path(&mut out, from);
+            }
             Self::Delete { seq, dir, path } => head(&mut out, 7, *seq, *dir, path),
             Self::Begin {
                 transfer,
@@ -425,6 +434,12 @@ impl Down {
             15 => Self::Held {
                 dir: b.u16()?,
                 paths: b.list(Bytes::entry_path)?,
+            },
+            17 => Self::Rename {
+                seq: b.u64()?,
+                dir: b.u16()?,
+                path: b.entry_path()?,
+                from: b.entry_path()?,
             },
             16 => Self::Append {
                 seq: b.u64()?,

@@ -98,6 +98,12 @@ fn any_down() -> impl Strategy<Value = Down> {
                 xattrs
             }
         ),
+        (op(), any_path()).prop_map(|((seq, dir, path), from)| Down::Rename {
+            seq,
+            dir,
+            from,
+            path,
+        }),
         (op(), any_version(), any_bytes()).prop_map(|((seq, dir, path), version, tail)| {
             Down::Append {
                 seq,

@@ -81,6 +81,9 @@ impl World {
                             let hash = Some(name.version.hash);
                             self.sent.insert(*seq, (path.clone(), hash));
                         }
+                        Down::Rename { seq, from, .. } => {
+                            self.sent.insert(*seq, (from.clone(), None));
+                        }
                         Down::Delete { seq, path, .. } => {
                             let held = source.trees[0].guard.held();
                             assert!(held.is_none(), "{path:?} is deleted although {held:?}");

@@ -6,6 +6,7 @@
 
 mod clear;
 mod make;
+mod rename;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +21,7 @@ use crate::fence::{Closed, Fence};
 use crate::index::{Entry, Record};
 use crate::message::{Growth, NewName, Problem, Xattrs};
 use crate::path::RelPath;
-use crate::root::{Root, os, sync_directory};
+use crate::root::{Root, os, sync_directory, sync_files};
 use crate::sink::tree::Tree;
 use crate::version::{Kind, Version};
 
@@ -68,6 +69,8 @@ pub(crate) enum Op {
         xattrs: Xattrs,
     },
     Link(NewName),
+    /// A directory of this name gets the new one.
+    Rename(RelPath),
     Delete,
     /// It failed before it came to this.
     Failed(Problem),
@@ -187,25 +190,21 @@ impl<'a> Apply<'a> {
         failed(batch.iter(), &problem)
     }
 
-    /// Content first, then the intent: after a crash either version is known to be common.
+    /// Content and the intent durable: after a crash either version is known to be common.
     fn prepare(&mut self, batch: &[Staged]) -> io::Result<()> {
         self.tree.begin_changes(&self.root)?;
-        let files: Vec<&File> = batch
-            .iter()
-            .filter_map(|staged| match &staged.op {
-                Op::File { file, .. } => Some(file),
-                _ => None,
-            })
-            .collect();
-        if files.len() >= SYNC_ALL_FROM {
-            self.root.sync_all()?;
-        } else {
-            for file in files {
-                file.sync_all()?;
-            }
-        }
         let intents: Vec<Record> = batch.iter().filter_map(|s| self.intent(s)).collect();
-        self.tree.store.write(&self.root, &intents, true)
+        let journal = self.tree.store.write(&self.root, &intents)?;
+        let files = batch.iter().filter_map(|staged| match &staged.op {
+            Op::File { file, .. } => Some(file),
+            _ => None,
+        });
+        let files: Vec<&File> = files.chain(&journal).collect();
+        if files.len() >= SYNC_ALL_FROM {
+            self.root.sync_all()
+        } else {
+            sync_files(&files)
+        }
     }
 
     fn intent(&self, staged: &Staged) -> Option<Record> {
@@ -214,9 +213,12 @@ impl<'a> Apply<'a> {
             | Op::Symlink { version, .. }
             | Op::Node { version, .. }
             | Op::Link(NewName { version, .. }) => *version,
-            Op::Directory { .. } | Op::Meta { .. } | Op::Append(_) | Op::Delete | Op::Failed(_) => {
-                return None;
-            }
+            Op::Directory { .. }
+            | Op::Meta { .. }
+            | Op::Append(_)
+            | Op::Rename(_)
+            | Op::Delete
+            | Op::Failed(_) => return None,
         };
         let before = self.tree.store.index.base(&staged.path);
         let entry = Entry {
@@ -255,6 +257,7 @@ impl<'a> Apply<'a> {
             Op::Directory { version, xattrs } => self.make_directory(path, &version, &xattrs),
             Op::Meta { version, xattrs } => self.set_attributes(path, &version, &xattrs),
             Op::Link(name) => self.link(path, &name),
+            Op::Rename(from) => self.rename_directory(&from, path),
             Op::Delete => self.delete(path),
             Op::Failed(Problem::NeedContent) => Err(OpError::NeedContent),
             Op::Failed(Problem::Failed(text)) => Err(io::Error::other(text).into()),

@@ -75,6 +75,11 @@ impl Spares {
         });
     }
 
+    /// Of what was below a path, which has another name now. Their files are swept away.
+    pub(super) fn forget(&mut self, path: &RelPath) {
+        self.0.retain(|other, _| !other.is_below(path));
+    }
+
     /// Whether some were not used for long.
     pub(super) fn any_old(&self) -> bool {
         self.0.values().any(|spare| spare.used.elapsed() >= UNUSED)

@@ -218,6 +218,11 @@ impl Tree {
         Ok(true)
     }
 
+    /// Whether nothing is left out.
+    pub(crate) fn leaves_nothing_out(&self) -> bool {
+        self.exclude.patterns().is_empty()
+    }
+
     /// Whether what was found at a path is left out.
     pub(crate) fn excludes(&self, path: &RelPath, found: &Found) -> bool {
         let directory = found.kind == Some(Kind::Directory);

@@ -9,6 +9,7 @@ use super::{Broken, SessionId, Source};
 use crate::index::{Entry, Header, Record, Stage};
 use crate::message::{Problem, Up};
 use crate::path::RelPath;
+use crate::source::tree::Change;
 
 impl Source {
     /// Takes what a sink says.
@@ -107,6 +108,24 @@ impl Source {
                         notes.entry(number).or_default().push(Record::Remove(path));
                     }
                 }
+                (None, Sent::Rename { from, path }) => {
+                    let notes = notes.entry(number).or_default();
+                    notes.push(Record::Move(from, path));
+                }
+                (Some(_), Sent::Rename { from, path }) => {
+                    let change = Change {
+                        path,
+                        since: flying.pending.since,
+                        old: None,
+                        emptied: false,
+                        anew: true,
+                        vanished: Vec::new(),
+                        renamed: None,
+                    };
+                    for change in self.trees[number].each_renamed(&from, &change) {
+                        session.dirs[number].changed(&change, false);
+                    }
+                }
                 (None, Sent::Mark) => {
                     session.dirs[number].mark = Mark::Done;
                     marked.push(number);
@@ -116,7 +135,7 @@ impl Source {
                     let (path, to) = match sent {
                         Sent::Put { path, to, .. } => (path, to),
                         Sent::Delete { path } => (path, None),
-                        Sent::Mark => continue,
+                        Sent::Rename { .. } | Sent::Mark => continue,
                     };
                     let dir = &mut session.dirs[number];
                     let pending = Pending {
@@ -202,10 +221,23 @@ impl Source {
             .filter(|i| i.dir == number)
             .filter_map(|i| match &i.sent {
                 Sent::Put { path, .. } | Sent::Delete { path } => Some(path),
-                Sent::Mark => None,
+                Sent::Rename { .. } | Sent::Mark => None,
             })
             .collect();
-        let settled = |path: &RelPath| !session.lacks(number, path) && !flying.contains(path);
+        let renames: Vec<_> = session
+            .inflight
+            .iter()
+            .filter(|i| i.dir == number)
+            .filter_map(|i| match &i.sent {
+                Sent::Rename { from, path } => Some([from, path]),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let settled = |path: &RelPath| {
+            let moves = |top: &&RelPath| path == *top || path.is_below(top);
+            !session.lacks(number, path) && !flying.contains(path) && !renames.iter().any(moves)
+        };
         let mut records = vec![Record::Header(Header {
             stage: Stage::Whole,
             with: self.others.clone(),

@@ -124,6 +124,11 @@ pub(crate) enum Sent {
     Delete {
         path: RelPath,
     },
+    /// A directory got another name.
+    Rename {
+        from: RelPath,
+        path: RelPath,
+    },
     Mark,
 }
 
@@ -211,7 +216,7 @@ impl Session {
         match &sent {
             Sent::Put { path, version, .. } => self.dirs[dir].will_have(path, Some(*version)),
             Sent::Delete { path } => self.dirs[dir].will_have(path, None),
-            Sent::Mark => {}
+            Sent::Rename { .. } | Sent::Mark => {}
         }
         self.inflight.push_back(Inflight {
             seq: self.seq,
@@ -242,6 +247,17 @@ impl Session {
             || self.has_large(dir, path)
     }
 
+    /// Whether a directory can get another name on the sink at once: nothing of what is in it is
+    /// on its way or waits, under either name.
+    pub(crate) fn can_rename(&self, dir: usize, from: &RelPath, to: &RelPath) -> bool {
+        let d = &self.dirs[dir];
+        let part = |path: &RelPath| {
+            let within = |top: &RelPath| path == top || path.is_below(top) || top.is_below(path);
+            within(from) || within(to)
+        };
+        matches!(d.phase, Phase::Live) && !d.is_asking() && !self.lacking(dir).any(part)
+    }
+
     /// Whether a path waits to be sent as a large file, or is on its way as one.
     pub(crate) fn has_large(&self, dir: usize, path: &RelPath) -> bool {
         let large = self.large.as_ref();
@@ -253,7 +269,9 @@ impl Session {
     pub(crate) fn lacking(&self, dir: usize) -> impl Iterator<Item = &RelPath> {
         let flying = self.inflight.iter().filter(move |i| i.dir == dir);
         let flying = flying.filter_map(|i| match &i.sent {
-            Sent::Put { path, .. } | Sent::Delete { path } => Some(path),
+            Sent::Put { path, .. } | Sent::Delete { path } | Sent::Rename { path, .. } => {
+                Some(path)
+            }
             Sent::Mark => None,
         });
         let large = self.large.iter().filter(move |l| l.dir == dir);

@@ -6,6 +6,7 @@
 mod deletions;
 mod describe;
 mod differ;
+mod renamed;
 mod rest;
 mod visit;
 
@@ -49,6 +50,8 @@ pub(crate) struct Change {
     pub(crate) anew: bool,
     /// Files that are not here any more, under this path or below it.
     pub(crate) vanished: Vec<(RelPath, Version)>,
+    /// It is a directory that had this name before, with all that is in it.
+    pub(crate) renamed: Option<RelPath>,
 }
 
 /// What ends the standstill of a directory that was stopped.

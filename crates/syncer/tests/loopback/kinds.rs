@@ -145,6 +145,38 @@ fn names_of_one_file_stay_names_of_one_file() {
     );
 }
 
+/// What happens in a directory right after it was renamed is seen, and what happens there later.
+#[test]
+fn a_renamed_directory_is_the_same_directory_under_another_name() {
+    let pair = Pair::new();
+    let at = |name: &str| pair.alpha.dir().join(name);
+    std::fs::create_dir_all(at("old/below")).unwrap();
+    write(pair.alpha.dir(), "old/file", "first");
+    write(pair.alpha.dir(), "old/below/log", "line\n");
+    pair.start(1);
+    pair.wait_in_sync();
+    wait_same(&pair);
+    let there = |name: &str| ino(&pair.beta.dir().join(name));
+    let (dir, file) = (there("old"), there("old/file"));
+
+    std::fs::rename(at("old"), at("new")).unwrap();
+    write(pair.alpha.dir(), "new/below/log", "line\nanother\n");
+    write(pair.alpha.dir(), "new/more", "more");
+    wait_same(&pair);
+    write(pair.alpha.dir(), "new/below/more", "more");
+    std::fs::remove_file(at("new/more")).unwrap();
+    wait_same(&pair);
+    assert_eq!(there("new/file"), file, "not sent again");
+
+    // Nothing else is under way: the standby's directory is renamed, not made anew.
+    pair.wait_in_sync();
+    let before = there("new");
+    std::fs::rename(at("new"), at("newer")).unwrap();
+    wait_same(&pair);
+    assert_eq!((there("newer"), there("newer/file")), (before, file));
+    assert_ne!(dir, 0);
+}
+
 #[test]
 fn a_large_file_with_names_is_sent_once() {
     let pair = Pair::with_relays();

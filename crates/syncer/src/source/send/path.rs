@@ -175,6 +175,7 @@ impl Source {
             emptied: false,
             anew: before.is_none_or(|before| before.sig.ino != known.sig.ino),
             vanished: Vec::new(),
+            renamed: None,
         };
         for other in self.sessions.values_mut() {
             other.dirs[number].changed(&change, false);

@@ -50,6 +50,7 @@ fn change(old: Version) -> Change {
         emptied: false,
         anew: false,
         vanished: Vec::new(),
+        renamed: None,
     }
 }
 

@@ -71,6 +71,7 @@ impl Tree {
             emptied: false,
             anew: known.is_none() || replaced.is_some(),
             vanished,
+            renamed: None,
         });
     }
 
@@ -105,6 +106,7 @@ impl Tree {
                 emptied: false,
                 anew: false,
                 vanished: Vec::new(),
+                renamed: None,
             });
         }
     }
@@ -137,6 +139,7 @@ impl Tree {
             emptied: had_entries || known.is_some_and(|known| known.kind == Kind::Directory),
             anew: true,
             vanished,
+            renamed: None,
         }
     }
 

@@ -40,7 +40,7 @@ impl Tree {
         let Some(root) = self.enter() else {
             return Vec::new();
         };
-        let mut changes = Vec::new();
+        let mut changes = self.find_renamed(&root, &ripe);
         for ripe in ripe {
             self.look_at_one(&root, ripe, now, &mut changes);
         }
