@@ -10,5 +10,8 @@ mod takeover;
 
 fn main() -> std::process::ExitCode {
     let tests = [package::TESTS, takeover::TESTS, restart::TESTS].concat();
-    haarb_integration_tests::main(&tests)
+    let code = haarb_integration_tests::main(&tests);
+    // Its control groups would outlive the program.
+    pair::release();
+    code
 }

@@ -58,9 +58,14 @@ pub(crate) fn possible(sandbox: &Sandbox) -> Result<(), String> {
     packages().map(drop)
 }
 
+/// Switches the shared pair off.
+pub(crate) fn release() {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
+
 /// Two booted servers without haarb.
 pub(crate) fn bare(bench: &Bench) -> anyhow::Result<Segment> {
-    SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    release();
     Ok(debian::build(&bench.dir(), bench.programs()?)?)
 }
 
