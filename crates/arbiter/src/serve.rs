@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use haarb_api::{Directive, encode_advert, v1};
 use haarb_config::Config;
 use haarb_daemon::{Context, Shutdown, clock, notify, timer::Alarm};
-use haarb_decision::{Command, Core, Input, ReserveState, Step};
+use haarb_decision::{Command, Core, Input, Step};
 use haarb_model::{Agent, Mono, ReserveDuties, ServiceDuty, Span, SyncDuty, VipDuty};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -192,13 +192,7 @@ impl Arbiter {
 
     /// Tells every agent what it must hold now, where that changed.
     fn follow_up(&mut self, now: Mono) {
-        let mut duties = self.core.duties(now);
-        // What is held here when an arbiter starts anew is judged first, by the vip-agent's word: who
-        // attaches before it must not be told to let go.
-        duties.reserves.retain(|duty| {
-            let reserve = self.core.reserve(&duty.reserve);
-            reserve.is_some_and(ReserveState::is_judged)
-        });
+        let duties = self.core.duties(now);
         let mut stuck = Vec::new();
         for agent in TOLD_IN_ORDER {
             let Some(attachment) = self.agents.get_mut(&agent) else {

@@ -195,7 +195,8 @@ impl Core {
     }
 
     /// What this server must hold now. Leases are absolute and move only in steps, so two
-    /// answers between two steps are equal.
+    /// answers between two steps are equal. A reserve of which it is not known yet what is held here is
+    /// left out: agents go on under the lease that they have.
     #[must_use]
     pub fn duties(&self, _now: Mono) -> Duties {
         let macs: Vec<[u8; 6]> = self
@@ -213,6 +214,7 @@ impl Core {
             reserves: self
                 .reserves
                 .iter()
+                .filter(|reserve| reserve.is_judged())
                 .map(|reserve| duties::duties(reserve, macs.clone()))
                 .collect(),
         }

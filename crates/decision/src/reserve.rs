@@ -215,8 +215,7 @@ impl ReserveState {
     /// Whether there is anything to tell about it. A fresh arbiter does not know yet what is held here:
     /// told to hold nothing, agents would let go of what it is about to go on with (rule X2). Until
     /// then their leases bind them.
-    #[must_use]
-    pub fn is_judged(&self) -> bool {
+    pub(crate) fn is_judged(&self) -> bool {
         self.looked || self.role != Role::Starting
     }
 

@@ -40,10 +40,15 @@ pub struct VipAgent {
 }
 
 impl VipAgent {
-    /// Follows new duties; a lower epoch than it has seen is refused.
-    pub fn follow(&mut self, duties: &[ReserveDuties], now: Mono) {
+    /// Follows new duties of the reserves at these places; a lower epoch than it has seen is refused.
+    pub fn follow<'a>(
+        &mut self,
+        duties: impl Iterator<Item = (usize, &'a ReserveDuties)>,
+        now: Mono,
+    ) {
         let trusted_from = self.trusted_from;
-        for (part, duties) in self.parts.iter_mut().zip(duties) {
+        for (r, duties) in duties {
+            let part = &mut self.parts[r];
             if duties.epoch < part.epoch {
                 continue;
             }
@@ -156,9 +161,10 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Follows new duties.
-    pub fn follow(&mut self, duties: &[ReserveDuties]) {
-        for (part, duties) in self.parts.iter_mut().zip(duties) {
+    /// Follows new duties of the reserves at these places.
+    pub fn follow<'a>(&mut self, duties: impl Iterator<Item = (usize, &'a ReserveDuties)>) {
+        for (r, duties) in duties {
+            let part = &mut self.parts[r];
             if duties.epoch < part.epoch {
                 continue;
             }
@@ -226,9 +232,10 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Follows new duties.
-    pub fn follow(&mut self, duties: &[ReserveDuties]) {
-        for (part, duties) in self.parts.iter_mut().zip(duties) {
+    /// Follows new duties of the reserves at these places.
+    pub fn follow<'a>(&mut self, duties: impl Iterator<Item = (usize, &'a ReserveDuties)>) {
+        for (r, duties) in duties {
+            let part = &mut self.parts[r];
             if duties.epoch < part.epoch {
                 continue;
             }

@@ -13,9 +13,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use haarb_model::{
     Advert, AdvertReserve, Agent, Data, DirectoryReport, DirectoryState, Epoch, HeldVip,
     LinkReport, Mode, Mono, NeighbourReport, NetworkName, NetworkSpec, NodeName, NodeSpec,
-    PathReport, Prefer, ProbeAnswer, ProbeReport, Report, ReserveName, ReserveSpec, Role, Segment,
-    ServiceReport, ServiceRun, Severity, Span, SwitchAnswer, SwitchReport, SyncReport, SyncReserve,
-    Timing, VipReport, VipReserve, VipSpec,
+    PathReport, Prefer, ProbeAnswer, ProbeReport, Report, ReserveDuties, ReserveName, ReserveSpec,
+    Role, Segment, ServiceDuty, ServiceReport, ServiceRun, Severity, Span, SwitchAnswer,
+    SwitchReport, SyncDuty, SyncReport, SyncReserve, Timing, VipDuty, VipReport, VipReserve,
+    VipSpec,
 };
 
 use crate::{Command, Core, Input, Record, RecordReserve, Step};
@@ -77,6 +78,8 @@ fn segment() -> Segment {
 struct Bench {
     core: Core,
     now: Mono,
+    /// What its agents were told last.
+    told: ReserveDuties,
     held: bool,
     /// The epoch of which the vip-agent has heard so far, where it lags behind.
     lags: Option<Epoch>,
@@ -96,6 +99,14 @@ impl Bench {
         let mut bench = Self {
             core,
             now,
+            told: ReserveDuties {
+                reserve: sip(),
+                role: Role::Starting,
+                epoch: Epoch::default(),
+                vip: VipDuty::default(),
+                services: ServiceDuty::default(),
+                sync: SyncDuty::default(),
+            },
             held: false,
             lags: None,
             lease_until: Mono::ZERO,
@@ -157,7 +168,10 @@ impl Bench {
 
     /// Everything the agents know, as they would say it. They follow their duties at once.
     fn report(&mut self) {
-        let duty = self.core.duties(self.now).reserves.remove(0);
+        if let Some(duty) = self.core.duties(self.now).reserves.pop() {
+            self.told = duty;
+        }
+        let duty = self.told.clone();
         self.held = duty.vip.hold && self.lags.is_none();
         self.lease_until = if duty.vip.hold {
             duty.vip.until
@@ -216,7 +230,7 @@ impl Bench {
                 reserve: sip(),
                 epoch: duty.epoch,
                 data: self.data,
-                drained: duty.sync == haarb_model::SyncDuty::Drain,
+                drained: duty.sync == SyncDuty::Drain,
                 directories: Vec::new(),
                 conflicts: 0,
             }],

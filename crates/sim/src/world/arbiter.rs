@@ -127,6 +127,12 @@ impl World {
     pub(super) fn arrive_at_agent(&mut self, n: NodeIx, agent: Agent, told: &(Duties, Advert)) {
         let now = self.now;
         let (duties, advert) = told;
+        let specs = self.segment.reserves.clone();
+        let place = |duty: &haarb_model::ReserveDuties| {
+            specs.iter().position(|spec| spec.name == duty.reserve)
+        };
+        let parts = duties.reserves.iter();
+        let parts = parts.filter_map(|duty| Some((place(duty)?, duty)));
         let server = &mut self.servers[n];
         match agent {
             Agent::LinkWatcher => {}
@@ -139,19 +145,19 @@ impl World {
             Agent::VipAgent => {
                 self.vip_wake(n);
                 if let Some(vip) = &mut self.servers[n].vip {
-                    vip.follow(&duties.reserves, now);
+                    vip.follow(parts, now);
                 }
                 self.agent_turn(n, Process::VipAgent);
             }
             Agent::Syncer => {
                 if let Some(syncer) = &mut server.syncer {
-                    syncer.follow(&duties.reserves);
+                    syncer.follow(parts);
                 }
                 self.agent_turn(n, Process::Syncer);
             }
             Agent::Supervisor => {
                 if let Some(supervisor) = &mut server.supervisor {
-                    supervisor.follow(&duties.reserves);
+                    supervisor.follow(parts);
                 }
                 self.agent_turn(n, Process::Supervisor);
             }
