@@ -10,10 +10,11 @@
 //! - numbers that only count (datagrams, announcements) and sessions, whose names change;
 //! - epochs count by their distance from the highest.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use haarb_model::{Mono, Report, Timing};
+use haarb_model::{Mono, Report, Span, Timing};
 use haarb_sim::server::Process;
 use haarb_sim::world::{Event, Up, World};
 
@@ -91,8 +92,17 @@ pub fn normal(world: &World, extra: &str) -> Vec<u8> {
             let _ = write!(text, "{}", server.runs(process));
         }
         for (m, other) in world.servers.iter().enumerate() {
-            // The same versions, or who is ahead.
-            let _ = write!(text, "{:?}", server.version.cmp(&other.version));
+            // The same versions, or who is ahead. That a sink receives the newest one in a moment is
+            // the phase of what is regular.
+            for (r, (version, others)) in server.version.iter().zip(&other.version).enumerate() {
+                let follows = world.receives(n, m, r) || world.receives(m, n, r);
+                let ahead = if follows {
+                    Ordering::Equal
+                } else {
+                    version.cmp(others)
+                };
+                let _ = write!(text, "{ahead:?}");
+            }
             if let (Some(prober), Some(session)) =
                 (&server.prober, other.prober.as_ref().map(|p| p.session))
             {
@@ -181,7 +191,8 @@ impl Normal {
         borders.sort_unstable();
         let mut coarse: Vec<u64> = [
             timing.lease.part(2),
-            timing.lease,
+            // What was renewed at this very moment is no further from its end than the lease.
+            timing.lease + Span::from_micros(1),
             timing.software_dead_after,
         ]
         .iter()

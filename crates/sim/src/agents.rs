@@ -4,7 +4,7 @@
 use haarb_model::{
     Data, DirectoryReport, DirectoryState, Epoch, Guard, HeldVip, KernelLine, Mono, NodeName,
     ProbeAnswer, Report, ReserveDuties, ReserveSpec, ServiceDuty, ServiceReport, ServiceRun, Span,
-    SyncDuty, SyncReport, SyncReserve, VipDuty, VipReport, VipReserve,
+    SyncDuty, SyncReport, SyncReserve, VipDuty, VipReport, VipReserve, sign_due,
 };
 
 /// The vip-agent's mind about one reserve.
@@ -300,7 +300,7 @@ pub fn due<T: Clone + PartialEq>(
     last_at: &mut Mono,
     current: T,
     now: Mono,
-    alive_every: Span,
+    lease: Span,
     wrap: impl FnOnce(T) -> Report,
 ) -> Option<Report> {
     if last.as_ref() != Some(&current) {
@@ -308,7 +308,7 @@ pub fn due<T: Clone + PartialEq>(
         *last_at = now;
         return Some(wrap(current));
     }
-    if now >= *last_at + alive_every {
+    if now >= sign_due(*last_at, lease) {
         *last_at = now;
         return Some(Report::Alive);
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use haarb_decision::{Command, Core, Input};
 use haarb_model::{
     Advert, Agent, Data, Duties, LinkReport, Mono, ProbeAnswer, Report, Role, Segment, Span,
-    SyncDuty, Timing, sign_interval,
+    SyncDuty, Timing, sign_at_latest, sign_due, sign_interval,
 };
 
 use crate::agents::{self, ServicePart, Supervisor, SyncPart, Syncer, VipAgent, VipPart};

@@ -10,6 +10,11 @@ impl World {
         self.timer(at, Event::AgentWake(n, process, run));
     }
 
+    /// How long an agent that last told something at `told` may sleep.
+    fn until_sign(&self, n: NodeIx, told: Mono) -> Span {
+        sign_at_latest(told, self.timing(n).lease).since(self.now)
+    }
+
     pub(super) fn agent_turn(&mut self, n: NodeIx, process: Process) {
         match process {
             Process::VipAgent => self.vip_turn(n),
@@ -86,7 +91,11 @@ impl World {
             }
         }
         self.vip_report(n);
-        self.wake_agent(n, Process::VipAgent, next);
+        let told = self.servers[n]
+            .vip
+            .as_ref()
+            .map_or(now, |vip| vip.reported_at);
+        self.wake_agent(n, Process::VipAgent, next.min(self.until_sign(n, told)));
     }
 
     /// When the kernel ends an address by itself: with a gate at the end of the lease, else by
@@ -121,21 +130,25 @@ impl World {
             .map(|r| self.servers[n].holds(r, now))
             .collect();
         let mac = [2, 0, 0, 0, 0, u8::try_from(n).unwrap_or(0)];
-        let every = sign_interval(self.timing(n).lease);
+        let lease = self.timing(n).lease;
         let gate = self.servers[n].gate;
         let Some(vip) = &mut self.servers[n].vip else {
             return;
         };
-        let mut report = vip.report(&self.segment.reserves, &held, mac, gate, now);
-        if let Some(known) = vip.reported.as_ref().filter(|known| known.covers(&report)) {
-            report = known.clone();
+        let report = vip.report(&self.segment.reserves, &held, mac, gate, now);
+        // A renewed lease is told when a sign of life is due.
+        let known = vip.reported.as_ref();
+        if now < sign_due(vip.reported_at, lease)
+            && known.is_some_and(|known| known.covers(&report))
+        {
+            return;
         }
         let due = agents::due(
             &mut vip.reported,
             &mut vip.reported_at,
             report,
             now,
-            every,
+            lease,
             Report::Vip,
         );
         if let Some(report) = due {
@@ -205,7 +218,7 @@ impl World {
                 next = next.min(span);
             }
         }
-        let every = sign_interval(self.timing(n).lease);
+        let lease = self.timing(n).lease;
         let server = &mut self.servers[n];
         let Some(supervisor) = &mut server.supervisor else {
             return;
@@ -216,13 +229,14 @@ impl World {
             &mut supervisor.reported_at,
             report,
             now,
-            every,
+            lease,
             Report::Services,
         );
+        let told = supervisor.reported_at;
         if let Some(report) = due {
             self.tell(n, Agent::Supervisor, Up::Report(report));
         }
-        self.wake_agent(n, Process::Supervisor, next);
+        self.wake_agent(n, Process::Supervisor, next.min(self.until_sign(n, told)));
     }
 
     pub(super) fn syncer_turn(&mut self, n: NodeIx) {
@@ -235,7 +249,7 @@ impl World {
             self.sync(n, r);
             next = next.min(Span::from_millis(5));
         }
-        let every = sign_interval(self.timing(n).lease);
+        let lease = self.timing(n).lease;
         let Some(syncer) = &mut self.servers[n].syncer else {
             return;
         };
@@ -245,13 +259,14 @@ impl World {
             &mut syncer.reported_at,
             report,
             now,
-            every,
+            lease,
             Report::Sync,
         );
+        let told = syncer.reported_at;
         if let Some(report) = due {
             self.tell(n, Agent::Syncer, Up::Report(report));
         }
-        self.wake_agent(n, Process::Syncer, next);
+        self.wake_agent(n, Process::Syncer, next.min(self.until_sign(n, told)));
     }
 
     /// One reserve of one syncer: as source it writes and drains, as sink it receives.
@@ -310,7 +325,8 @@ impl World {
     }
 
     /// A sink receives from a source: both work and can talk.
-    pub(super) fn receives(&self, sink: NodeIx, source: NodeIx, r: usize) -> bool {
+    #[must_use]
+    pub fn receives(&self, sink: NodeIx, source: NodeIx, r: usize) -> bool {
         let up = |n: NodeIx| {
             let server = &self.servers[n];
             server.alive() && server.frozen.is_none() && server.syncer.is_some()
