@@ -28,6 +28,16 @@ pub struct Status {
     pub links: Vec<LinkStatus>,
     /// All reserves.
     pub reserves: Vec<ReserveStatus>,
+    /// What should be looked at.
+    pub alarms: Vec<AlarmStatus>,
+}
+
+/// One alarm in the status.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct AlarmStatus {
+    /// The rule.
+    pub rule: String,
 }
 
 /// One link in the status.

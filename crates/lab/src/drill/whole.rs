@@ -21,6 +21,10 @@ use crate::{
 /// How long a cluster may take until it has settled, whatever was done to it.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
+/// By then the kernel has repeated a lost ARP request, twice.
+const ARP_AGAIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Brings a started segment into the state that a drill begins with: right after the drill `previous`,
 /// or from whatever state. Returns what came of the drills that this took.
 ///
@@ -106,6 +110,21 @@ fn mend_server(lab: &mut Segment, server: ServerId) -> Result<(), LabError> {
     Ok(())
 }
 
+/// Waits until every server reaches its switches (alarm M5 is over). The first ARP request of one that
+/// has just booted may get lost, and the kernel repeats it after a second; if its neighbour lost the same
+/// network meanwhile, neither would be whole. Where a switch is meant to be silent, so be it.
+fn switches_answer(lab: &Segment) {
+    let _ = lab.until("every switch answers", ARP_AGAIN, LOOK_EVERY, |lab| {
+        for server in lab.powered() {
+            let status = cluster::status(lab, server).map_err(|error| error.to_string())?;
+            if status.alarms.iter().any(|alarm| alarm.rule == "M5") {
+                return Err(format!("{} lacks a switch", lab.server(server).name()));
+            }
+        }
+        Ok(())
+    });
+}
+
 /// Waits until the cluster has settled. What waits for an operator gets him: a failed service or a
 /// reserve that moved too often would stay as it is.
 fn settle(lab: &Segment) -> Result<(), LabError> {
@@ -119,7 +138,10 @@ fn settle(lab: &Segment) -> Result<(), LabError> {
             }
         }
         match cluster::reach(lab, Goal::Settled, patience) {
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                switches_answer(lab);
+                return Ok(());
+            }
             Err(error) if waited >= SETTLE_LIMIT => return Err(error),
             Err(_) => waited += patience,
         }
