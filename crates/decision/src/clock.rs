@@ -3,7 +3,7 @@
 //! Whoever asks "has this been long enough?" asks here; the answer "not yet" is remembered,
 //! so the next deadline falls out of the same questions and no timer can be forgotten.
 
-use haarb_model::{Mono, Span};
+use haarb_model::{Mono, Span, renewal_interval};
 
 /// The moment of one step.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,19 @@ impl Clock {
     /// Whether `span` has passed since `since`.
     pub fn passed(&mut self, since: Mono, span: Span) -> bool {
         self.reached(since + span)
+    }
+
+    /// Whether what was renewed at `renewed` is to be renewed now, and with it all else that the
+    /// server renews; `renewed` is this moment then.
+    pub fn renews(&mut self, renewed: &mut Mono, lease: Span) -> bool {
+        let slot = renewal_interval(lease);
+        if !self.reached(renewed.next_multiple(slot)) {
+            return false;
+        }
+        *renewed = self.now;
+        // And once more after it.
+        self.reached(renewed.next_multiple(slot));
+        true
     }
 
     /// The earliest moment for which somebody was told "not yet".

@@ -10,7 +10,7 @@ use std::fmt;
 
 use haarb_model::{
     Advert, AdvertReserve, Agent, Data, Duties, Epoch, Event, KernelLine, LinkDuties, Mono,
-    NodeName, Report, ReserveName, Role, Segment, Severity, Span, advert_life, renewal_interval,
+    NodeName, Report, ReserveName, Role, Segment, Severity, Span, advert_life,
 };
 
 use crate::alarm::{Alarm, Alarms};
@@ -418,11 +418,8 @@ impl Core {
 
     fn renew_payload(&mut self, clock: &mut Clock) {
         let lease = self.view.segment.timing.lease;
-        let slot = renewal_interval(lease);
-        if clock.reached(self.payload_renewed.next_multiple(slot)) {
-            self.payload_renewed = clock.now();
+        if clock.renews(&mut self.payload_renewed, lease) {
             self.payload_until = clock.now() + advert_life(lease);
-            clock.reached(self.payload_renewed.next_multiple(slot));
         }
     }
 

@@ -259,11 +259,8 @@ impl Core {
         };
         // After maintenance the lease is short again at once.
         reserve.lease_until = reserve.lease_until.min(clock.now() + span);
-        let slot = renewal_interval(lease);
-        if self.view.can_hold(clock) && clock.reached(reserve.renewed.next_multiple(slot)) {
+        if self.view.can_hold(clock) && clock.renews(&mut reserve.renewed, lease) {
             reserve.lease_until = clock.now() + span;
-            reserve.renewed = clock.now();
-            clock.reached(reserve.renewed.next_multiple(slot));
         }
     }
 }

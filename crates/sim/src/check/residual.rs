@@ -68,9 +68,8 @@ impl Checks {
 
 /// A residual case is there: two servers that see their switches, while no datagram passes
 /// in any direction and an ARP probe would not be answered (a frozen user space sends none);
-/// a machine that stands still as a
-/// whole; a server that started while one direction was dead, whose datagrams nobody may
-/// believe yet.
+/// a machine that stands still as a whole; a server that started while one direction was dead,
+/// whose datagrams nobody may believe yet.
 pub(super) fn excused(world: &World, dual: bool) -> bool {
     let servers = &world.servers;
     if servers.iter().any(|s| s.power && s.paused.is_some()) {
