@@ -23,6 +23,14 @@ use crate::{Command, Core, Input, Record, RecordReserve, Step};
 
 const START: u64 = 1_000_000_000;
 
+fn switchover(to: Option<&str>, epoch: Option<u64>) -> Command {
+    Command::Switchover {
+        reserve: sip(),
+        to: to.map(node),
+        expected_epoch: epoch.map(Epoch),
+    }
+}
+
 fn node(name: &str) -> NodeName {
     NodeName::new(name).expect("a name")
 }

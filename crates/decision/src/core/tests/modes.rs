@@ -24,12 +24,7 @@ fn switchovers_that_an_operator_asked_for_are_no_flapping() {
         released_to_us(&mut bench, epoch);
         bench.neighbour(Role::Standby, epoch + 1);
         bench.run(50);
-        let command = Command::Switchover {
-            reserve: sip(),
-            to: None,
-            expected_epoch: None,
-        };
-        bench.command(command).expect("done");
+        bench.command(switchover(None, None)).expect("done");
         bench.run(50);
         assert_eq!(bench.role(), Role::Standby);
         epoch += 2;

@@ -7,11 +7,6 @@ fn commands_are_refused_with_a_reason_and_what_to_do() {
     let unknown = Command::Demote {
         reserve: ReserveName::new("web").expect("a name"),
     };
-    let switchover = |to: Option<&str>, epoch: Option<u64>| Command::Switchover {
-        reserve: sip(),
-        to: to.map(node),
-        expected_epoch: epoch.map(Epoch),
-    };
     let promote = Command::Promote {
         reserve: sip(),
         force: false,

@@ -67,12 +67,7 @@ fn a_lease_is_renewed_only_while_prober_and_vip_agent_are_fresh() {
 fn what_the_vip_agent_said_before_it_heard_of_the_taking_releases_nothing() {
     let mut bench = Bench::active();
     bench.lags = Some(Epoch(3));
-    let command = Command::Switchover {
-        reserve: sip(),
-        to: None,
-        expected_epoch: None,
-    };
-    bench.command(command).expect("done");
+    bench.command(switchover(None, None)).expect("done");
     bench.run(50);
     assert_eq!(bench.role(), Role::Releasing, "it may just be adding them");
     bench.lags = None;
