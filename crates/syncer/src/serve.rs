@@ -112,7 +112,7 @@ impl Serving {
                 let busy = source.tick(time);
                 let report = source.report(&self.reserve, time);
                 let quiet = report.directories.iter().all(|d| d.pending_files == 0);
-                (busy, source.deadline(), report, quiet)
+                (busy, source.deadline(time), report, quiet)
             };
             self.work.notify();
             self.board.post(report);

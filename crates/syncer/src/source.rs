@@ -293,13 +293,13 @@ impl Source {
         }
     }
 
-    /// When [`Source::tick`] is due without an event.
-    pub(crate) fn deadline(&self) -> Option<Mono> {
+    /// When [`Source::tick`] is due without an event, after it was done `now`.
+    pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
         let settling = self.trees.iter().filter_map(Tree::deadline);
         let sessions = self.sessions.values().flat_map(|session| &session.dirs);
         let unwatched = self.trees.iter().any(|tree| !tree.unwatched.is_empty());
         settling
-            .chain(sessions.filter_map(|dir| dir.deadline()))
+            .chain(sessions.filter_map(|dir| dir.deadline(now)))
             .chain(self.trees.iter().filter_map(Tree::guard_deadline))
             .chain(unwatched.then_some(self.looked_at + UNWATCHED_INTERVAL))
             .chain(

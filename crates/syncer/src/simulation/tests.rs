@@ -436,6 +436,43 @@ fn a_lost_mark_holds_nothing_up() {
     panic!("{:?}\n{}", world.report(), world.source.unwrap().describe());
 }
 
+/// What waits for a person, or for a directory that is gone, is not due: whoever sleeps until
+/// something is must not turn for ever.
+#[test]
+fn what_is_held_back_is_not_due() {
+    let mut world = World::new(8);
+    let root = world.roots[0].path().to_owned();
+    let names = ["one", "two", "three", "four"];
+    for name in names {
+        std::fs::write(root.join(name), name).unwrap();
+    }
+    world.start_source();
+    world.settle();
+    for name in names {
+        std::fs::remove_file(root.join(name)).unwrap();
+        world.watch.tell(&root, Path::new(name), Hint::Other);
+    }
+    let due = |world: &mut World| {
+        for _ in 0..1000 {
+            world.now += Span::from_millis(1);
+            world.step_source();
+            world.step_sink();
+        }
+        let source = world.source.as_ref().unwrap();
+        assert!(source.trees[0].guard.held().is_some());
+        source.deadline(world.now)
+    };
+    let at = due(&mut world);
+    assert!(
+        at.is_some_and(|at| at > world.now),
+        "an answer is looked for"
+    );
+    std::fs::remove_dir_all(&root).unwrap();
+    world.watch.tell(&root, Path::new("one"), Hint::Other);
+    let at = due(&mut world);
+    assert!(at.is_some_and(|at| at > world.now), "it may come back");
+}
+
 /// What was on its way when the link broke is still to be sent, a large file and one that waits
 /// for a mark included.
 #[test]

@@ -229,11 +229,12 @@ impl SessionDir {
         }
     }
 
-    /// When [`SessionDir::wake`] or a deletion is due.
-    pub(crate) fn deadline(&self) -> Option<Mono> {
+    /// When [`SessionDir::wake`] or a deletion will be due. A deletion that is due already waits for
+    /// something else, which has a time or an event of its own.
+    pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
         let retry = self.retry.values().map(|(due, _)| *due);
         let deletes = self.deletes.values().map(|(due, _)| *due);
-        retry.chain(deletes).min()
+        retry.chain(deletes.filter(|due| *due > now)).min()
     }
 
     /// Every path that waits.

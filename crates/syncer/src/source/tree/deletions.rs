@@ -74,7 +74,12 @@ impl Tree {
         self.guard.gate(now)
     }
 
+    /// When deletions are to be judged although nothing changed. Those of a directory that is stopped
+    /// are not.
     pub(crate) fn guard_deadline(&self) -> Option<Mono> {
+        if !self.error.is_empty() {
+            return None;
+        }
         let asking = !self.held.question.is_empty();
         let look = asking.then(|| self.held.looked_at + LOOK_EVERY);
         self.guard.deadline().into_iter().chain(look).min()
