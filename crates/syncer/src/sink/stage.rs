@@ -3,7 +3,7 @@
 //! It replaces nothing itself: [`Apply`] does. The one thing to know: every number is acknowledged once
 //! and in its order, with what failed named beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
@@ -197,12 +197,13 @@ impl Sink {
             if !found.is_empty() {
                 self.incomplete.insert(dir);
             }
-            let mut problems = found.iter().peekable();
+            // Not in step: one operation can answer for several numbers.
+            let problems: BTreeMap<u64, &Problem> =
+                found.iter().map(|(seq, problem)| (*seq, problem)).collect();
             for (seq, path) in tried {
-                // Both in the order of their numbers.
-                match problems.next_if(|(failed, _)| *failed == seq) {
-                    Some((_, Problem::Failed(why))) => tree.tried(path, Some(why)),
-                    Some((_, Problem::NeedContent)) => {}
+                match problems.get(&seq) {
+                    Some(Problem::Failed(why)) => tree.tried(path, Some(why)),
+                    Some(Problem::NeedContent) => {}
                     None => tree.tried(path, None),
                 }
             }

@@ -332,6 +332,34 @@ fn a_spare_copy_that_somebody_changed_is_not_used() {
     assert_eq!(scene.read("log"), "first12");
 }
 
+/// One answer for several numbers hides nothing of what comes after it in the batch.
+#[test]
+fn what_fails_beside_growth_is_told() {
+    let mut scene = Scene::new(Fence::open(), &[]);
+    scene.put("log", "first");
+    scene.flush();
+    scene.append("log", "other", "1");
+    let mut torn = file(b"second");
+    torn.size += 1;
+    for name in ["one", "two"] {
+        scene.say(|seq| Down::Put {
+            seq,
+            dir: 0,
+            path: path(name),
+            version: torn,
+            content: b"second".into(),
+            sparse: false,
+            xattrs: Vec::new(),
+        });
+    }
+    scene.append("log", "other1", "2");
+    let failed: BTreeSet<u64> = scene.flush().iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(failed, [2, 3, 4, 5].into());
+    let tree = &mut scene.sink.trees[0];
+    assert_eq!(tree.failing(), 2);
+    assert!(!tree.trouble.is_empty());
+}
+
 #[test]
 fn growth_that_does_not_fit_asks_for_the_content() {
     let mut scene = Scene::new(Fence::open(), &[]);
