@@ -34,9 +34,8 @@ use crate::settle::Hint;
 use crate::sink::Sink;
 use crate::source::{SessionId, Source};
 use crate::wall::Wall;
-use tree::{
-    Random, Snapshot, contents, other_names, random_change, set_times, snapshot, wait_for_stamp,
-};
+pub(crate) use tree::wait_for_stamp;
+use tree::{Random, Snapshot, contents, other_names, random_change, set_times, snapshot};
 use watch::FakeWatch;
 
 /// A wall clock by which every stamp is in doubt, and one by which none is.

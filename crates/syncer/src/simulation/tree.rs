@@ -182,7 +182,7 @@ pub(super) fn set_times(root: &Path, at_ns: i64) {
 
 /// Comes back when a change made now gets another change time than one made before. Linux 6.13 and
 /// later see to that themselves (multigrain time stamps, where the file system has them).
-pub(super) fn wait_for_stamp(root: &Path) {
+pub(crate) fn wait_for_stamp(root: &Path) {
     let probe = root.join(".haarb-probe");
     let stamp = || {
         std::fs::write(&probe, b"").unwrap();

@@ -137,6 +137,35 @@ impl Scene {
         });
     }
 
+    fn rename(&mut self, from: &str, to: &str) {
+        self.say(|seq| Down::Rename {
+            seq,
+            dir: 0,
+            from: path(from),
+            path: path(to),
+        });
+    }
+
+    /// A directory as the source describes it.
+    fn make_directory(&mut self, name: &str) {
+        let version = Version {
+            kind: Kind::Directory,
+            mode: 0o755,
+            size: 0,
+            hash: [0; 32],
+            ..file(b"")
+        };
+        self.say(|seq| Down::Put {
+            seq,
+            dir: 0,
+            path: path(name),
+            version,
+            content: Vec::new(),
+            sparse: false,
+            xattrs: Vec::new(),
+        });
+    }
+
     fn in_sync(&mut self) {
         self.say(|seq| Down::InSync { seq, dir: 0 });
     }
@@ -391,6 +420,33 @@ fn growth_upon_growth_is_one() {
         Some(Up::Ack { upto: 4, .. })
     ));
     assert_eq!(scene.read("log"), "abcd");
+}
+
+/// A directory is renamed at once if all that is in it is common, also where a time stamp does not
+/// prove that; a change that hides behind a time that was set back is seen.
+#[test]
+fn a_directory_is_renamed_with_what_is_common_only() {
+    let mut scene = Scene::new(Fence::open(), &[]);
+    scene.make_directory("one");
+    scene.put("one/file", "first");
+    assert_eq!(scene.flush(), []);
+    let touch = |scene: &Scene, name: &str, content: &[u8]| {
+        crate::simulation::wait_for_stamp(scene.dir.path());
+        let at = scene.dir.path().join(name);
+        let file = std::fs::File::options().write(true).open(at).unwrap();
+        let old = file.metadata().unwrap().modified().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, content, 0).unwrap();
+        file.set_modified(old).unwrap();
+    };
+    touch(&scene, "one/file", b"first");
+    scene.rename("one", "two");
+    assert_eq!(scene.flush(), []);
+    assert_eq!(scene.read("two/file"), "first");
+    touch(&scene, "two/file", b"other");
+    scene.rename("two", "three");
+    let need = Problem::NeedContent;
+    assert_eq!(scene.flush(), [(scene.seq, need)]);
+    assert_eq!(scene.read("two/file"), "other");
 }
 
 /// Bytes change, and no time stamp tells: the file is found by its checksum, asked for again, and what

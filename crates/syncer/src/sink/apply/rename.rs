@@ -8,10 +8,10 @@ use rustix::fs::{self, RenameFlags};
 
 use super::{Apply, OpError};
 use crate::compare::below;
-use crate::index::Record;
+use crate::index::{Entry, Record};
 use crate::path::RelPath;
-use crate::root::os;
-use crate::version::{Kind, Sig};
+use crate::root::{Found, os};
+use crate::version::Kind;
 
 impl Apply<'_> {
     pub(super) fn rename_directory(&mut self, from: &RelPath, to: &RelPath) -> Result<(), OpError> {
@@ -66,23 +66,24 @@ impl Apply<'_> {
                 else {
                     return Ok(false);
                 };
-                // Nothing is replaced: by inode, size and time is enough. A name that came or went since
-                // left another change time; what else left one, the patrol finds.
-                let is = |sig: Sig| {
-                    (sig.ino, sig.size, sig.mtime_ns)
-                        == (found.sig.ino, found.sig.size, found.sig.mtime_ns)
-                };
                 let Some(known) = index.get(&path) else {
                     return Ok(false);
                 };
                 if found.kind == Some(Kind::Directory) && known.version.is_directory() {
                     to_visit.push(path);
-                } else if !known.sig.is_some_and(is) || found.linked() {
+                } else if found.linked() || !self.is_known(&path, &found, known)? {
                     return Ok(false);
                 }
                 seen += 1;
             }
         }
         Ok(below(index, top).count() == seen)
+    }
+
+    /// Whether what was found is what is known to be common: it is read only if its time stamps do not
+    /// prove that, as where a name of it came or went since.
+    fn is_known(&self, path: &RelPath, found: &Found, known: &Entry) -> Result<bool, OpError> {
+        Ok(known.sig == Some(found.sig)
+            || (found.may_be(&known.version) && self.local_version(path)? == Some(known.version)))
     }
 }
