@@ -147,6 +147,74 @@ fn unacknowledged_versions_of_a_returning_active_are_kept() {
     assert_eq!(world.sink.as_ref().unwrap().trees[0].conflicts, 2);
 }
 
+/// Goes on, a millisecond at a time, until both sides have the same and say so.
+fn until_equal(world: &mut World) {
+    for _ in 0..5000 {
+        world.now += Span::from_millis(1);
+        world.step_source();
+        world.step_sink();
+        let [alpha, beta] = world.trees();
+        if alpha == beta && world.is_in_sync() {
+            return;
+        }
+    }
+    panic!(
+        "{:#?}\n{:?}\n{}",
+        world.trees(),
+        world.report(),
+        world.source.as_ref().unwrap().describe()
+    );
+}
+
+/// Goes on until all was sent, and returns that; then both sides are equal.
+fn all_that_is_sent(world: &mut World) -> Vec<Down> {
+    let mut sent = Vec::new();
+    for _ in 0..5000 {
+        world.now += Span::from_millis(1);
+        world.step_source();
+        let all = world.down.iter();
+        sent.extend(all.map(|message| Down::decode(message).unwrap()));
+        while !world.down.is_empty() {
+            world.step_sink();
+        }
+        world.step_sink();
+        if !sent.is_empty() && world.is_in_sync() {
+            break;
+        }
+    }
+    let [alpha, beta] = world.trees();
+    assert_eq!(alpha, beta);
+    sent
+}
+
+/// Somebody wrote a file of the active server and closed it.
+fn tell_written(world: &World, name: &str) {
+    for hint in [Hint::Written, Hint::Closed] {
+        let root = world.roots[0].path();
+        world.watch.tell(root, Path::new(name), hint);
+    }
+}
+
+/// Goes on until a mark is about to arrive.
+fn until_marked(world: &mut World) {
+    let is_mark = |event: &WatchEvent| matches!(event, WatchEvent::Marked { .. });
+    while !world.watch.events.lock().unwrap().iter().any(is_mark) {
+        world.now += Span::from_millis(1);
+        world.step_source();
+    }
+}
+
+/// Writes a file so that it was told, and so early that its time stamp proves nothing.
+fn write_in_doubt(world: &World, name: &str) {
+    let at = world.roots[0].path().join(name);
+    std::fs::write(&at, "new").unwrap();
+    let written = at.metadata().unwrap();
+    world
+        .wall
+        .set(written.ctime() * 1_000_000_000 + written.ctime_nsec());
+    tell_written(world, name);
+}
+
 /// Renames as one user does them, told together; what was sent until both sides are equal.
 fn after_renames(
     wall: i64,
@@ -172,27 +240,10 @@ fn after_renames(
     }
     for name in new {
         std::fs::write(root.join(name), name).unwrap();
-        for hint in [Hint::Written, Hint::Closed] {
-            world.watch.tell(&root, Path::new(name), hint);
-        }
+        tell_written(&world, name);
     }
     world.note_had(0);
-    let mut sent = Vec::new();
-    for _ in 0..5000 {
-        world.now += Span::from_millis(1);
-        world.step_source();
-        let all = world.down.iter();
-        sent.extend(all.map(|message| Down::decode(message).unwrap()));
-        while !world.down.is_empty() {
-            world.step_sink();
-        }
-        world.step_sink();
-        if !sent.is_empty() && world.is_in_sync() {
-            break;
-        }
-    }
-    let [alpha, beta] = world.trees();
-    assert_eq!(alpha, beta);
+    let sent = all_that_is_sent(&mut world);
     assert_eq!(world.sink.unwrap().trees[0].conflicts, 0);
     sent
 }
@@ -232,19 +283,9 @@ fn a_renamed_directory_that_is_not_the_same_goes_entry_by_entry() {
         for name in ["from", "to"] {
             world.watch.tell(&root, Path::new(name), Hint::Other);
         }
-        for _ in 0..5000 {
-            world.now += Span::from_millis(1);
-            world.step_source();
-            world.step_sink();
-            let [alpha, beta] = world.trees();
-            if alpha == beta && world.is_in_sync() {
-                break;
-            }
-        }
-        let [alpha, beta] = world.trees();
-        assert_eq!(alpha, beta, "{number}");
+        until_equal(&mut world);
         let kept = world.sink.unwrap().trees[0].conflicts;
-        assert_eq!(kept, u64::from(number < 2));
+        assert_eq!(kept, u64::from(number < 2), "{number}");
     }
 }
 
@@ -269,22 +310,7 @@ fn after_growth(size: usize) -> Vec<Vec<Down>> {
         }
         world.note_had(0);
         world.watch.tell(&root, Path::new("log"), Hint::Written);
-        let mut sent = Vec::new();
-        for _ in 0..5000 {
-            world.now += Span::from_millis(1);
-            world.step_source();
-            let queued = world.down.iter();
-            sent.extend(queued.map(|message| Down::decode(message).unwrap()));
-            while !world.down.is_empty() {
-                world.step_sink();
-            }
-            world.step_sink();
-            if !sent.is_empty() && world.is_in_sync() {
-                break;
-            }
-        }
-        let [alpha, beta] = world.trees();
-        assert_eq!(alpha, beta);
+        let mut sent = all_that_is_sent(&mut world);
         sent.retain(|message| !matches!(message, Down::InSync { .. }));
         all.push(sent);
     }
@@ -386,54 +412,21 @@ fn a_change_that_hides_behind_a_new_name_is_seen() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"other", 0).unwrap();
     file.set_modified(old).unwrap();
     world.note_had(0);
-    for hint in [Hint::Written, Hint::Closed] {
-        world.watch.tell(&root, Path::new("three"), hint);
-    }
-    for _ in 0..5000 {
-        world.now += Span::from_millis(1);
-        world.step_source();
-        world.step_sink();
-        let [alpha, beta] = world.trees();
-        if alpha == beta && world.is_in_sync() {
-            return;
-        }
-    }
-    panic!("{:#?}", world.trees());
+    tell_written(&world, "three");
+    until_equal(&mut world);
 }
 
 /// Events are lost, the mark among them for which a file waits.
 #[test]
 fn a_lost_mark_holds_nothing_up() {
     let mut world = World::new(4);
-    let root = world.roots[0].path().to_owned();
     world.start_source();
     world.settle();
-    std::fs::write(root.join("file"), "new").unwrap();
+    write_in_doubt(&world, "file");
     world.note_had(0);
-    // So late that it was told, so early that its time stamp proves nothing.
-    let written = root.join("file").metadata().unwrap();
-    world
-        .wall
-        .set(written.ctime() * 1_000_000_000 + written.ctime_nsec());
-    for hint in [Hint::Written, Hint::Closed] {
-        world.watch.tell(&root, Path::new("file"), hint);
-    }
-    let is_mark = |event: &WatchEvent| matches!(event, WatchEvent::Marked { .. });
-    while !world.watch.events.lock().unwrap().iter().any(is_mark) {
-        world.now += Span::from_millis(1);
-        world.step_source();
-    }
+    until_marked(&mut world);
     *world.watch.events.lock().unwrap() = [WatchEvent::Lost].into();
-    for _ in 0..5000 {
-        world.now += Span::from_millis(1);
-        world.step_source();
-        world.step_sink();
-        let [alpha, beta] = world.trees();
-        if alpha == beta && world.is_in_sync() {
-            return;
-        }
-    }
-    panic!("{:?}\n{}", world.report(), world.source.unwrap().describe());
+    until_equal(&mut world);
 }
 
 /// What waits for a person, or for a directory that is gone, is not due: whoever sleeps until
@@ -488,19 +481,8 @@ fn what_waits_when_the_link_breaks_is_counted() {
         world.now += Span::from_millis(1);
         world.step_source();
     }
-    std::fs::write(root.join("file"), "new").unwrap();
-    let written = root.join("file").metadata().unwrap();
-    world
-        .wall
-        .set(written.ctime() * 1_000_000_000 + written.ctime_nsec());
-    for hint in [Hint::Written, Hint::Closed] {
-        world.watch.tell(&root, Path::new("file"), hint);
-    }
-    let is_mark = |event: &WatchEvent| matches!(event, WatchEvent::Marked { .. });
-    while !world.watch.events.lock().unwrap().iter().any(is_mark) {
-        world.now += Span::from_millis(1);
-        world.step_source();
-    }
+    write_in_doubt(&world, "file");
+    until_marked(&mut world);
     world.cut();
     assert_eq!(world.report().directories[0].pending_files, 2);
 }
