@@ -170,21 +170,14 @@ impl Source {
             && !large_here;
         if dir.mark == Mark::No && nothing_left {
             dir.mark = Mark::Sent;
-            if !dir.deletes.is_empty() {
-                let held = held(number as u16, dir.deletes.keys());
-                session.out.extend(held);
-                let seq = session.number(number, Sent::Mark, Pending::since(now));
-                session.out.push_back(Down::InSync {
-                    seq,
-                    dir: number as u16,
-                });
-                return Some(Next::Busy);
-            }
+            let held = held(number as u16, dir.deletes.keys());
+            session.out.extend(held);
             let seq = session.number(number, Sent::Mark, Pending::since(now));
-            return Some(Next::Send(Down::InSync {
+            session.out.push_back(Down::InSync {
                 seq,
                 dir: number as u16,
-            }));
+            });
+            return Some(Next::Busy);
         }
         None
     }
